@@ -1,0 +1,1 @@
+"""From a recipe to a graph: configuration, the work folder, the report."""

@@ -1,0 +1,1 @@
+"""How and where a recipe runs: Beam runners and the command line."""

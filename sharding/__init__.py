@@ -1,0 +1,1 @@
+"""What lies on disk: the schema of a pair, column files, tars, the indexes of every trainer, shard statistics."""
