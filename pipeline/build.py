@@ -1,0 +1,173 @@
+"""A build: everything is checked, then the graph runs, then the dataset is sealed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pairmill.filters.verdict import needed_columns
+from pairmill.pipeline.recipe import OPERATIONAL, Recipe
+from pairmill.pipeline.seal import seal
+from pairmill.pipeline.work import WorkIdentity, check_work, lock_folder
+from pairmill.sharding.errors import PairmillError, UsageError
+from pairmill.sharding.manifest import MANIFEST_NAME
+from pairmill.sharding.pair import IMAGE_COLUMNS
+from pairmill.sharding.publish import publish_bytes
+from pairmill.sharding.step_store import StepStore
+from pairmill.transforms.job import Job
+from pairmill.transforms.language import language_model_sha256
+from pairmill.transforms.pool.plan import Segment, plan_segments, pool_identity
+
+#: Raised when a step's meaning changes: its artefacts are then measured anew.
+STEP_VERSIONS = {"pool": 1, "language": 1, "fetch": 1}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job that was checked, and the segments of its pool."""
+
+    job: Job
+    recipe: Recipe
+    segments: list[Segment]
+
+
+def prepare(recipe: Recipe, build: Path, work: Path, lanes: int) -> Prepared:
+    """Look at everything that can be wrong before work begins. Raises UsageError; nothing is written."""
+    try:
+        segments = plan_segments(recipe.pool)
+    except ValueError as error:
+        raise UsageError(f"pool.path: {error}") from error
+    _check_rules(recipe, segments)
+    pool = pool_identity(recipe.pool, segments)
+    run = uuid.uuid4().hex[:12]
+    language = recipe.language
+    if any(column.name == "lang" for segment in segments[:1] for column in segment.columns):
+        language = None  # the pool says it already
+    try:
+        model = language_model_sha256(language) if language is not None else ""
+    except ValueError as error:
+        raise UsageError(f"language.model: {error}") from error
+
+    def store(step: str, what: object) -> StepStore:
+        return StepStore(str(work.resolve()), step, _fingerprint(step, pool, what), run)
+
+    job = Job(
+        build=str(build.resolve()),
+        run=run,
+        lanes=lanes,
+        seed=recipe.seed,
+        pool=recipe.pool,
+        pool_store=store("pool", None),
+        segment_store=store("segments", None),
+        language=language,
+        language_store=store("language", model),
+        fetch=recipe.fetch,
+        image=recipe.image,
+        fetch_store=store("fetch", _fetch_identity(recipe)),
+        rules=recipe.all_rules(),
+        duplicates=recipe.duplicates,
+        splits=recipe.splits,
+        shards=recipe.shards,
+    )
+    return Prepared(job, recipe, segments)
+
+
+def run_build(prepared: Prepared, work: Path, execute: Callable[[Prepared], None]) -> dict[str, object]:
+    """Run a prepared build under the locks of both folders and return its report; a finished one is only reported.
+
+    ``execute`` runs the graph. Whatever stops the run, the same command goes on from there.
+    """
+    job = prepared.job
+    build = Path(job.build)
+    with lock_folder(build, "the build folder"), lock_folder(work, "the work folder"):
+        fingerprint = _check_build(build, prepared)
+        check_work(work, _work_identity(prepared))
+        if (job.dataset / MANIFEST_NAME).is_file():
+            return dict(json.loads((build / "report.json").read_text(encoding="utf-8")))
+        _clear_leftovers(job)
+        for store in (job.pool_store, job.segment_store, job.language_store, job.fetch_store):
+            store.log.folder.mkdir(parents=True, exist_ok=True)
+            store.log.fold()
+        job.dataset.mkdir(parents=True, exist_ok=True)
+        started = time.time()
+        execute(prepared)
+        report = seal(job, prepared.recipe, fingerprint, time.time() - started)
+        for store in (job.pool_store, job.language_store, job.fetch_store):
+            store.pack()
+        shutil.rmtree(build / "parts", ignore_errors=True)
+        return report
+
+
+def _check_rules(recipe: Recipe, segments: list[Segment]) -> None:
+    known = {column.name for segment in segments[:1] for column in segment.columns}
+    known |= set(IMAGE_COLUMNS) | {"caption", "url", "path", "uid"}
+    if recipe.language is not None:
+        known |= {"lang", "lang_confidence"}
+    for rule in recipe.all_rules():
+        for column in needed_columns([rule]):
+            if column not in known:
+                raise UsageError(
+                    f"rules: {rule.name} needs the column {column!r}, which neither the pool nor a step has; "
+                    f"there are: {', '.join(sorted(known))}"
+                )
+
+
+def _check_build(build: Path, prepared: Prepared) -> str:
+    """Take a new build folder for this recipe, or make sure that an old one is of it; returns the fingerprint."""
+    fingerprint = _fingerprint("build", prepared.job.pool_store.fingerprint, prepared.recipe.fingerprint())
+    path = build / "build.json"
+    if path.is_file():
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+            same, name = known["fingerprint"] == fingerprint, known["recipe"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{path} is damaged; choose another --out") from error
+        if not same:
+            raise UsageError(
+                f"{build} is the build of another recipe or pool ({name}); choose another --out "
+                "(the same --work spares what was fetched)"
+            )
+        return fingerprint
+    if any(entry.name not in ("lock", "work") for entry in build.iterdir()):
+        raise UsageError(f"{build} is not empty and no build folder (it has no build.json); choose another --out")
+    record = {"format": "pairmill-build", "fingerprint": fingerprint, "recipe": prepared.recipe.name}
+    publish_bytes(path, json.dumps(record, indent=1).encode())
+    return fingerprint
+
+
+def _work_identity(prepared: Prepared) -> WorkIdentity:
+    pool = prepared.job.pool_store.fingerprint
+    return WorkIdentity(pool, Path(prepared.recipe.pool.path).name, _fetch_identity(prepared.recipe))
+
+
+def _fetch_identity(recipe: Recipe) -> dict[str, object]:
+    fetch = {f"fetch.{name}": value for name, value in asdict(recipe.fetch).items() if name not in OPERATIONAL}
+    image = {f"image.{name}": value for name, value in asdict(recipe.image).items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in (fetch | image).items()}
+
+
+def _fingerprint(step: str, pool: str, what: object) -> str:
+    import hashlib
+
+    told = json.dumps([step, STEP_VERSIONS.get(step, 1), pool, what], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _clear_leftovers(job: Job) -> None:
+    """Remove what killed attempts left: exchanged rows, unfinished files, tars that no column file names."""
+    for entry in (Path(job.build) / "parts").glob("*"):
+        if entry != job.shard_log:
+            shutil.rmtree(entry, ignore_errors=True)
+    from pairmill.sharding.publish import TEMPORARY_MARK
+
+    for folder in (job.dataset, job.dataset / "metadata"):
+        for entry in folder.glob(f"*{TEMPORARY_MARK}*"):
+            entry.unlink(missing_ok=True)
+
+
+__all__ = ["PairmillError", "Prepared", "prepare", "run_build"]

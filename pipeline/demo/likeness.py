@@ -1,0 +1,71 @@
+"""How alike two pictures are, so that a pool holds near copies only where they are planted.
+
+A near duplicate has perceptual hashes at most 2 bits apart and 8x8 thumbnails at most 8 grey levels apart. Pictures
+meant to differ stay well outside of that, planted copies well inside, whatever way of resizing a pipeline has.
+"""
+
+from __future__ import annotations
+
+import io
+
+import imagehash
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+STORED_SIDE = 512
+#: Mean difference of thumbnails, in grey levels, above which pictures count as different here (a duplicate has <= 8).
+DIFFERENT_ABOVE = 12.0
+#: The same for copies: a copy stays below it.
+SAME_BELOW = 4.0
+#: And the greatest distance of the hashes of a copy, in bits (a duplicate has <= 2).
+SAME_BITS = 0
+_FILTERS = (Image.Resampling.BOX, Image.Resampling.LANCZOS)
+
+Thumbnail = npt.NDArray[np.float32]
+
+
+def stored(picture: Image.Image, way: Image.Resampling = Image.Resampling.BOX) -> Image.Image:
+    """The picture as a pipeline would store it: RGB, its longer side at most 512 pixels."""
+    picture = picture.convert("RGB")
+    picture.thumbnail((STORED_SIDE, STORED_SIDE), way)
+    return picture
+
+
+def thumbnail(picture: Image.Image) -> Thumbnail:
+    """8 x 8 RGB means, as 192 numbers 0..255."""
+    small = picture.convert("RGB").resize((8, 8), Image.Resampling.BOX)
+    return np.asarray(small, np.float32).ravel()
+
+
+def hash_distance(first: Image.Image, second: Image.Image) -> int:
+    """Bits between the perceptual hashes of two pictures as they would be stored; the largest over ways to resize."""
+    return max(int(imagehash.phash(stored(first, way)) - imagehash.phash(stored(second, way))) for way in _FILTERS)
+
+
+def is_safe_copy(original: bytes, copy: bytes) -> bool:
+    """Whether a pipeline must see one file as a near duplicate of the other, with room to spare."""
+    with Image.open(io.BytesIO(original)) as first, Image.open(io.BytesIO(copy)) as second:
+        apart = float(np.abs(thumbnail(first) - thumbnail(second)).mean())
+        aspect = (first.width / first.height) / (second.width / second.height)
+        return apart < SAME_BELOW and abs(aspect - 1) < 0.01 and hash_distance(first, second) <= SAME_BITS
+
+
+class Gallery:
+    """The pictures seen so far, known by their thumbnails."""
+
+    def __init__(self) -> None:
+        self._thumbnails = np.zeros((64, 192), np.float32)
+        self._count = 0
+
+    def add_if_new(self, picture: Image.Image) -> bool:
+        """Take the picture in unless one that resembles it is here; says whether it was taken."""
+        fresh = thumbnail(picture)
+        apart = np.abs(self._thumbnails[: self._count] - fresh).mean(axis=1)
+        if self._count and float(apart.min()) <= DIFFERENT_ABOVE:
+            return False
+        if self._count == len(self._thumbnails):
+            self._thumbnails = np.concatenate([self._thumbnails, np.zeros_like(self._thumbnails)])
+        self._thumbnails[self._count] = fresh
+        self._count += 1
+        return True

@@ -1,0 +1,132 @@
+"""The end of a build: every row accounted for, the ledger, the report, the indexes, and the manifest last."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pairmill.pipeline.recipe import Recipe
+from pairmill.pipeline.report import build_report
+from pairmill.pipeline.versions import versions
+from pairmill.sharding.dataset_card import CardFacts, write_dataset_card
+from pairmill.sharding.errors import PairmillError
+from pairmill.sharding.indexes import write_indexes
+from pairmill.sharding.manifest import Manifest, write_manifest
+from pairmill.sharding.publish import FileSum, publish_bytes
+from pairmill.sharding.record import RecordSchema
+from pairmill.sharding.shard import ShardInfo
+from pairmill.sharding.shard_plan import shard_name
+from pairmill.transforms.job import Job
+from pairmill.transforms.shard_order import SplitOrder, load_orders
+from pairmill.transforms.shard_records import sample_schema
+from pairmill.transforms.verdict_step import TRAIN
+
+
+def seal(job: Job, recipe: Recipe, fingerprint: str, seconds: float) -> dict[str, Any]:
+    """Make a dataset of finished shards and return the report.
+
+    Raises PairmillError when a row or a sample is not accounted for: nothing is published then.
+    """
+    build = Path(job.build)
+    orders = _orders(job)
+    shards, metadata = _finished(job, orders)
+    ledger = _gather_ledger(job)
+    report = build_report(job, ledger, seconds)
+    _check_conservation(report, ledger, shards)
+    _remove_strangers(job, shards, metadata)
+    schema = _record_schema(job, metadata)
+    facts = CardFacts(recipe=recipe.name, record=schema, image_ext=job.image.encode_format)
+    files = [file for split in shards.values() for shard in split for file in shard.files]
+    files += [*metadata, *write_indexes(job.dataset, shards, job.image.encode_format)]
+    files.append(write_dataset_card(job.dataset, shards, facts))
+    publish_bytes(build / "report.json", json.dumps(report, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
+    write_manifest(
+        job.dataset,
+        Manifest(
+            splits={split: {shard.name: shard.samples for shard in infos} for split, infos in shards.items()},
+            files=tuple(sorted(files, key=lambda file: file.name)),
+            seed=job.seed,
+            record=schema,
+            image_ext=job.image.encode_format,
+            recipe_name=recipe.name,
+            recipe_fingerprint=fingerprint,
+            recipe_text=recipe.text(),
+            versions=versions(),
+        ),
+    )
+    return report
+
+
+def _orders(job: Job) -> list[SplitOrder]:
+    path = job.parts / "orders.npz"
+    orders = load_orders(path) if path.is_file() else {}
+    # train first: it is what a reader of "the" index means.
+    names = [TRAIN, *(name for name, _ in job.splits)]
+    return [orders[name] for name in names if name in orders]
+
+
+def _finished(job: Job, orders: list[SplitOrder]) -> tuple[dict[str, list[ShardInfo]], list[FileSum]]:
+    shards: dict[str, list[ShardInfo]] = {}
+    metadata: list[FileSum] = []
+    for order in orders:
+        if not order.shards:
+            continue
+        for number in range(order.shards):
+            name = shard_name(order.split, number, order.shards)
+            record = json.loads((job.shard_log / f"{name}.json").read_text(encoding="utf-8"))
+            shards.setdefault(order.split, []).append(ShardInfo.from_dict(record["shard"]))
+            metadata.append(FileSum.from_dict(record["metadata"]))
+    return shards, metadata
+
+
+def _gather_ledger(job: Job) -> pl.DataFrame:
+    """Move the lanes' ledgers under their final names; returns counts by (stage, reason)."""
+    job.ledger.mkdir(parents=True, exist_ok=True)
+    parts = sorted((job.parts / "ledger").glob("*.parquet")) if (job.parts / "ledger").is_dir() else []
+    names = {path.name for path in parts}
+    for stale in job.ledger.glob("*.parquet"):
+        if stale.name not in names:
+            stale.unlink()
+    for path in parts:
+        shutil.move(path, job.ledger / path.name)
+    if not parts:
+        return pl.DataFrame(schema={"stage": pl.String, "reason": pl.String, "kept": pl.Boolean, "rows": pl.UInt32})
+    counts = [
+        pl.read_parquet(job.ledger / name, columns=["stage", "reason", "kept"])
+        .cast({"stage": pl.String, "reason": pl.String})
+        .group_by("stage", "reason", "kept")
+        .agg(rows=pl.len())
+        for name in sorted(names)
+    ]
+    return pl.concat(counts).group_by("stage", "reason", "kept").agg(pl.col("rows").sum())
+
+
+def _check_conservation(report: dict[str, Any], ledger: pl.DataFrame, shards: dict[str, list[ShardInfo]]) -> None:
+    pool, kept = report["pool_rows"], report["kept"]
+    rejected = sum(report["rejected"].values())
+    written = sum(shard.samples for infos in shards.values() for shard in infos)
+    if int(ledger.get_column("rows").sum()) != pool or pool != kept + rejected or written != kept:
+        raise PairmillError(
+            f"rows are not accounted for: the pool has {pool}, kept are {kept}, rejected {rejected}, written {written}; "
+            "this is a fault of pairmill: keep the folders and report it"
+        )
+
+
+def _remove_strangers(job: Job, shards: dict[str, list[ShardInfo]], metadata: list[FileSum]) -> None:
+    """Remove shards of an earlier plan: nobody committed them."""
+    wanted = {file.name for infos in shards.values() for shard in infos for file in shard.files}
+    wanted |= {file.name for file in metadata}
+    for path in (*job.dataset.glob("*.tar"), *job.dataset.glob("*.idx"), *job.dataset.glob("metadata/*.parquet")):
+        if path.relative_to(job.dataset).as_posix() not in wanted:
+            path.unlink()
+
+
+def _record_schema(job: Job, metadata: list[FileSum]) -> RecordSchema:
+    if not metadata:
+        return {}
+    frame = pl.read_parquet(job.dataset / metadata[0].name, n_rows=0)
+    return sample_schema(frame.drop("key", "shard", "index"))

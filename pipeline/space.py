@@ -1,0 +1,51 @@
+"""The space check before work: a run that cannot fit says so before it has spent an hour."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pairmill.pipeline.build import Prepared
+from pairmill.sharding.errors import UsageError
+
+#: Bytes of JPEG for a pixel at quality 95, the larger half of photographs; 30 KB for 256 x 256 (img2dataset's README).
+BYTES_PER_PIXEL = 0.45
+#: Columns, ledger and tar headers of one row.
+BYTES_PER_ROW = 2500
+#: A row of csv or jsonl with a URL and a caption is rarely shorter.
+POOL_BYTES_PER_ROW = 120
+
+
+def check_space(prepared: Prepared, out: Path, work: Path) -> None:
+    """Raise UsageError where the disk has less room than spool and shards of the pool's rows would take.
+
+    An estimate from above that ignores what is there already: every row is taken for an image of the largest size.
+    """
+    rows = sum(_rows(segment.rows, segment.size) for segment in prepared.segments)
+    size = prepared.job.image.size if prepared.job.image.resize_mode != "no" else 1024
+    spool = rows * int(size * size * 0.75 * BYTES_PER_PIXEL + BYTES_PER_ROW)
+    there = sum(commit.counts.get("stored_bytes", 0) for commit in prepared.job.fetch_store.log.read())
+    needs = {_existing(work): max(0, spool - there)}
+    needs[_existing(out)] = needs.get(_existing(out), 0) + spool
+    by_device: dict[int, tuple[Path, int]] = {}
+    for folder, need in needs.items():
+        device = folder.stat().st_dev
+        by_device[device] = (folder, by_device.get(device, (folder, 0))[1] + need)
+    for folder, need in by_device.values():
+        free = shutil.disk_usage(folder).free
+        if need > free:
+            raise UsageError(
+                f"{folder}: up to {need / 1e9:.1f} GB are needed for {rows:,} rows, {free / 1e9:.1f} GB are free; "
+                "free some, choose other folders with --out and --work, or pass --no-space-check if you know better"
+            )
+
+
+def _rows(rows: int | None, size: int) -> int:
+    return rows if rows is not None else size // POOL_BYTES_PER_ROW + 1
+
+
+def _existing(path: Path) -> Path:
+    path = path.resolve()
+    while not path.exists():
+        path = path.parent
+    return path

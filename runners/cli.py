@@ -1,0 +1,84 @@
+"""The ``pairmill`` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pairmill.sharding.errors import PairmillError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code: 0 done, 1 failed, 2 used wrongly."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.command(arguments))
+    except PairmillError as error:
+        print(f"pairmill: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("pairmill: stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pairmill", description="From a pool of image-text pairs to indexed shards.")
+    commands = parser.add_subparsers(title="commands", required=True)
+    run = commands.add_parser("run", help="make a dataset from a recipe; the same command resumes")
+    run.add_argument("recipe", help="a recipe file, or the name of a shipped recipe (see: pairmill recipes)")
+    run.add_argument("--out", required=True, type=Path, metavar="BUILD", help="the build folder")
+    run.add_argument("--work", type=Path, help="the work folder, shared by builds of one pool (default: BUILD/work)")
+    run.add_argument("--pool", help="the pool, in place of the recipe's pool.path")
+    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key of the recipe")
+    run.add_argument("--workers", type=int, default=1, help="worker processes on this machine (default: 1)")
+    run.add_argument("--no-space-check", action="store_true", help="start although the disk looks too small")
+    run.add_argument("--quiet", action="store_true", help="no progress bar and no table")
+    run.set_defaults(command=_run)
+    validate = commands.add_parser("validate", help="check a recipe and its pool, and do nothing")
+    validate.add_argument("recipe")
+    validate.add_argument("--pool")
+    validate.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    validate.set_defaults(command=_validate)
+    recipes = commands.add_parser("recipes", help="list the shipped recipes, or the rules")
+    recipes.add_argument("--rules", action="store_true", help="list the rules with their reasons and sources")
+    recipes.set_defaults(command=_recipes)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from pairmill.runners.run_command import run_recipe
+
+    return run_recipe(
+        recipe=arguments.recipe,
+        out=arguments.out,
+        work=arguments.work,
+        pool=arguments.pool,
+        settings=tuple(arguments.set),
+        workers=arguments.workers,
+        check_space=not arguments.no_space_check,
+        quiet=arguments.quiet,
+    )
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from pairmill.runners.run_command import validate_recipe
+
+    return validate_recipe(arguments.recipe, arguments.pool, tuple(arguments.set))
+
+
+def _recipes(arguments: argparse.Namespace) -> int:
+    from pairmill.pipeline.recipe import RULE_SETS, RULES
+    from pairmill.pipeline.recipe_file import SHIPPED, read_yaml, shipped_recipes
+
+    if not arguments.rules:
+        for name in shipped_recipes():
+            print(f"{name}: {read_yaml(SHIPPED / f'{name}.yaml').get('description', '')}")
+        return 0
+    for name, kind in RULES.items():
+        print(f"{name}: {', '.join(kind.reasons)} ({kind.source})")
+    for name, rules in RULE_SETS.items():
+        print(f"{name}: {', '.join(rule.name for rule in rules())} together")
+    return 0

@@ -1,0 +1,93 @@
+"""What a person sees of a run: a bar fed from the commit log, and the funnel at the end."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pairmill.pipeline.build import Prepared
+from pairmill.pipeline.report import funnel_lines
+
+POLL_S = 0.5
+
+
+class Progress:
+    """A progress bar over the images of the fetch, while the block lasts; it only reads, and never fails the run."""
+
+    def __init__(self, prepared: Prepared, enabled: bool = True) -> None:
+        self._job = prepared.job
+        self._enabled = enabled
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="pairmill-progress", daemon=True)
+
+    def __enter__(self) -> Progress:
+        if self._enabled:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        if self._enabled:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        columns = (
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+        )  # fmt: skip
+        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("reading the pool", total=None, rate="")
+            tail = LogTail(self._job.fetch_store.log.folder)
+            while not self._stop.wait(POLL_S):
+                self._show(bar, task, tail)
+
+    def _show(self, bar: Bar, task: Any, tail: LogTail) -> None:
+        if not self._job.lanes_path.is_file():
+            return
+        done = tail.rows()
+        shards = len(list(self._job.shard_log.glob("*.json"))) if (self._job.parts / "orders.npz").is_file() else 0
+        if shards:
+            bar.update(task, description="writing shards", completed=shards, total=None, rate="shards")
+            return
+        seconds = bar.tasks[0].elapsed or 0
+        total = int(self._job.lane_plan().rows.sum())
+        rate = f"{done / seconds:,.0f} pairs/s" if seconds else ""
+        bar.update(task, description="fetching", completed=done, total=total, rate=rate)
+
+
+class LogTail:
+    """Counts the rows that workers report in their log files, reading each byte once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[Path, int] = {}
+        self._rows = 0
+
+    def rows(self) -> int:
+        """Rows worked on since the run began."""
+        for path in self._folder.glob("*.jsonl"):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                text = file.read()
+            whole = text[: text.rfind(b"\n") + 1]
+            self._read[path] = self._read.get(path, 0) + len(whole)
+            for line in whole.splitlines():
+                if line.startswith(b'{"progress"'):
+                    self._rows += int(json.loads(line)["progress"])
+        return self._rows
+
+
+def print_funnel(report: dict[str, Any], out: Path) -> None:
+    """The table at the end of a run."""
+    table = Table(title=f"{out}: {report['kept']:,} of {report['pool_rows']:,} pairs kept")
+    for name, side in (("stage", "left"), ("reason", "left"), ("rows", "right"), ("share", "right")):
+        table.add_column(name, justify=side)  # type: ignore[arg-type]
+    for stage, reason, rows, part in funnel_lines(report):
+        table.add_row(stage, reason, f"{rows:,}", f"{part:.2%}")
+    Console().print(table)

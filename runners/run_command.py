@@ -1,0 +1,53 @@
+"""``pairmill run`` and ``pairmill validate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pairmill.pipeline.build import Prepared, prepare, run_build
+from pairmill.pipeline.recipe import load_recipe
+from pairmill.pipeline.recipe_file import find_recipe
+from pairmill.pipeline.space import check_space as require_space
+from pairmill.runners.progress import Progress, print_funnel
+from pairmill.sharding.errors import UsageError
+
+
+def run_recipe(
+    recipe: str,
+    out: Path,
+    work: Path | None = None,
+    pool: str | None = None,
+    settings: tuple[str, ...] = (),
+    workers: int = 1,
+    check_space: bool = True,
+    quiet: bool = False,
+) -> int:
+    """Make a dataset; returns 0. Raises UsageError before any work, PairmillError for a run that failed."""
+    if workers < 1:
+        raise UsageError(f"--workers {workers}: give at least 1")
+    loaded = load_recipe(find_recipe(recipe), pool, settings)
+    work = work or out / "work"
+    prepared = prepare(loaded, out, work, lanes=workers)
+    if check_space:
+        require_space(prepared, out, work)
+    from pairmill.runners.direct import run_direct
+
+    def execute(ready: Prepared) -> None:
+        with Progress(ready, enabled=not quiet):
+            run_direct(ready, workers)
+
+    report = run_build(prepared, work, execute)
+    if not quiet:
+        print_funnel(report, out)
+    return 0
+
+
+def validate_recipe(recipe: str, pool: str | None, settings: tuple[str, ...]) -> int:
+    """Check a recipe and the names in its pool, say what was found, and write nothing."""
+    loaded = load_recipe(find_recipe(recipe), pool, settings)
+    prepared = prepare(loaded, Path("unused"), Path("unused"), lanes=1)
+    known = [segment.rows for segment in prepared.segments]
+    rows = "rows unknown until read" if None in known else f"{sum(n or 0 for n in known):,} rows"
+    files = len({segment.file for segment in prepared.segments})
+    print(f"recipe {loaded.name}: fine; pool {loaded.pool.path}: {files} files, {rows}")
+    return 0

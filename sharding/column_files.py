@@ -1,0 +1,93 @@
+"""Column files: parquet with one row group a block, and the two ways in which a file gets its final name."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pairmill.sharding.publish import TEMPORARY_MARK, sync_folder
+
+COMPRESSION = "zstd"
+
+
+def attempt_path(path: Path) -> Path:
+    """A name beside ``path`` that no other attempt uses and that no reader takes for a finished file."""
+    return path.with_name(f"{path.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def publish_once(attempt: Path, final: Path) -> bool:
+    """Give ``attempt`` its final name unless somebody else was first; the attempt's own name is gone afterwards.
+
+    Returns True when this attempt is the one that counts. A hard link is the test-and-set: unlike a rename it fails
+    where the name exists.
+    """
+    sync_file(attempt)
+    try:
+        os.link(attempt, final)
+    except FileExistsError:
+        return False
+    finally:
+        attempt.unlink(missing_ok=True)
+    sync_folder(final.parent)
+    return True
+
+
+def replace_file(attempt: Path, final: Path) -> None:
+    """Give ``attempt`` its final name, in place of what stood there: for files whose content never differs."""
+    sync_file(attempt)
+    os.replace(attempt, final)
+    sync_folder(final.parent)
+
+
+def write_row_groups(path: Path, frames: Iterable[pl.DataFrame]) -> list[int]:
+    """Write each frame as one row group of a parquet file and return their row counts; an empty frame is a group too.
+
+    All frames have the schema of the first. No sync and no rename: see ``publish_once`` and ``replace_file``.
+    """
+    counts: list[int] = []
+    writer: pq.ParquetWriter | None = None
+    try:
+        for frame in frames:
+            # Arrow's string view types are newer than many parquet readers.
+            table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+            if writer is None:
+                writer = pq.ParquetWriter(path, table.schema, compression=COMPRESSION, write_page_index=False)
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
+            counts.append(table.num_rows)
+    finally:
+        if writer is not None:
+            writer.close()
+    return counts
+
+
+def read_row_groups(path: Path, groups: Sequence[int], columns: Sequence[str] | None = None) -> list[pl.DataFrame]:
+    """Read the named row groups, one frame each; ``columns`` None reads all, absent names are left out."""
+    with pq.ParquetFile(path, memory_map=True) as file:
+        present = set(file.schema_arrow.names)
+        wanted = None if columns is None else [name for name in columns if name in present]
+        frames = []
+        for group in groups:
+            frame = pl.from_arrow(file.read_row_group(group, columns=wanted))
+            assert isinstance(frame, pl.DataFrame)
+            frames.append(frame)
+        return frames
+
+
+def schema_of(path: Path) -> pa.Schema:
+    """The Arrow schema of a column file."""
+    return pq.read_schema(path)

@@ -1,0 +1,122 @@
+"""The commit log of a step: which blocks are done and where their columns lie.
+
+Workers append lines to a file of their own; a run begins by folding those files into one parquet table. So a resume
+reads a few files, however many blocks there are, and never looks at the blocks themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import uuid
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from pairmill.sharding.column_files import attempt_path, replace_file
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One part of one block, committed: ``rows`` rows in a row group of a column file named relative to the step."""
+
+    block: int
+    part: int
+    path: str
+    row_group: int
+    rows: int
+    seconds: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)  # what the step counted, e.g. fetch statuses and bytes
+    digest: str = ""  # of the block's rows, where the step reads them from outside
+
+
+class CommitLog:
+    """The log folder of one step. ``append`` is safe between threads and processes; ``fold`` is for the one driver."""
+
+    FOLDED = "folded.parquet"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._handle: int | None = None
+
+    def append(self, commits: list[Commit]) -> None:
+        """Add lines to this process's own log file, durable when the call returns."""
+        self._write("".join(json.dumps(asdict(commit), separators=(",", ":")) + "\n" for commit in commits), sync=True)
+
+    def progress(self, rows: int) -> None:
+        """Say that so many rows more were worked on, for the progress bar; not durable, and no commit."""
+        self._write(f'{{"progress":{rows}}}\n', sync=False)
+
+    def read(self) -> list[Commit]:
+        """Every commit, in no stated order; a line that a killed worker left unfinished is passed over."""
+        return self._folded() + self._loose()
+
+    def fold(self) -> list[Commit]:
+        """Gather all lines into one table and remove the workers' files; returns every commit. Driver only."""
+        self.close()  # an open file that is removed below would swallow later lines
+        loose_files = sorted(self.folder.glob("*.jsonl"))
+        commits = list({(c.block, c.part): c for c in self.read()}.values())
+        commits.sort(key=lambda c: (c.block, c.part))
+        if loose_files:
+            self.replace(commits)
+            for file in loose_files:
+                file.unlink()
+        return commits
+
+    def replace(self, commits: list[Commit]) -> None:
+        """Make ``commits`` the folded table."""
+        frame = pl.DataFrame(
+            {
+                "block": pl.Series([c.block for c in commits], dtype=pl.Int64),
+                "part": pl.Series([c.part for c in commits], dtype=pl.Int32),
+                "path": pl.Series([c.path for c in commits], dtype=pl.String),
+                "row_group": pl.Series([c.row_group for c in commits], dtype=pl.Int32),
+                "rows": pl.Series([c.rows for c in commits], dtype=pl.Int64),
+                "seconds": pl.Series([c.seconds for c in commits], dtype=pl.Float64),
+                "counts": pl.Series([json.dumps(c.counts) for c in commits], dtype=pl.String),
+                "digest": pl.Series([c.digest for c in commits], dtype=pl.String),
+            }
+        )
+        target = self.folder / self.FOLDED
+        attempt = attempt_path(target)
+        frame.write_parquet(attempt)
+        replace_file(attempt, target)
+
+    def close(self) -> None:
+        """Close this process's own log file."""
+        with self._lock:
+            if self._handle is not None:
+                os.close(self._handle)
+                self._handle = None
+
+    def _folded(self) -> list[Commit]:
+        target = self.folder / self.FOLDED
+        if not target.is_file():
+            return []
+        rows = pl.read_parquet(target).iter_rows()
+        return [Commit(b, p, path, g, n, s, json.loads(counts), digest) for b, p, path, g, n, s, counts, digest in rows]
+
+    def _loose(self) -> list[Commit]:
+        commits = []
+        for file in sorted(self.folder.glob("*.jsonl")):
+            for line in file.read_text(encoding="utf-8").splitlines():
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    continue
+                if "block" in record:
+                    commits.append(Commit(**record))
+        return commits
+
+    def _write(self, text: str, sync: bool) -> None:
+        with self._lock:
+            if self._handle is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}.jsonl"
+                self._handle = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.write(self._handle, text.encode())
+            if sync:
+                os.fsync(self._handle)

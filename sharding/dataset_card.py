@@ -1,0 +1,104 @@
+"""The dataset's README.md: what is in it and how to load it, with the front matter that Hugging Face needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pairmill.sharding.publish import FileSum, publish_bytes
+from pairmill.sharding.record import RecordSchema
+from pairmill.sharding.shard import ShardInfo
+from pairmill.sharding.shard_plan import brace_pattern
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What the card tells beside the counts."""
+
+    recipe: str  # its name
+    record: RecordSchema
+    image_ext: str = "jpg"
+    title: str = "Image-text pairs"
+
+
+def write_dataset_card(folder: Path, splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) -> FileSum:
+    """Write ``README.md`` into the dataset's folder."""
+    return publish_bytes(folder / "README.md", dataset_card(splits, facts).encode("utf-8", "replace"), folder)
+
+
+def dataset_card(splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) -> str:
+    """The text of the card; the same for the same dataset.
+
+    The front matter is no ornament: without it ``load_dataset(FOLDER)`` takes Energon's ``.tar.idx`` files for tars.
+    """
+    filled = {split: shards for split, shards in splits.items() if shards}
+    return "\n".join([*_front_matter(filled), *_contents(filled, facts), *_loading(filled, facts), *_checking()])
+
+
+def _front_matter(splits: Mapping[str, Sequence[ShardInfo]]) -> list[str]:
+    lines = ["---", "configs:", "- config_name: default", "  data_files:"]
+    for split in splits:
+        lines += [f"  - split: {split}", f'    path: "{split}-*-of-*.tar"']
+    return [*lines, "---", ""]
+
+
+def _contents(splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) -> list[str]:
+    lines = [f"# {facts.title}", "", f"Made by pairmill with the recipe `{facts.recipe}`.", ""]
+    lines += ["| split | samples | shards | bytes |", "|---|---:|---:|---:|"]
+    for split, shards in splits.items():
+        samples = sum(shard.samples for shard in shards)
+        size = sum(shard.bytes for shard in shards)
+        lines.append(f"| {split} | {samples:,} | {len(shards):,} | {size:,} |")
+    lines += [
+        "",
+        f"A sample is `KEY.{facts.image_ext}` (the image), `KEY.txt` (its caption) and `KEY.json` (the fields below).",
+        'A missing value is `""`, -1, 0.0 or false in the json; `metadata/*.parquet` has a row per sample, with nulls.',
+        "",
+        "| field | type |",
+        "|---|---|",
+    ]
+    lines += [
+        f"| {' '.join(name.split()).replace('|', chr(92) + '|')} | {kind} |" for name, kind in facts.record.items()
+    ]
+    return [*lines, ""]
+
+
+def _loading(splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) -> list[str]:
+    if not splits:
+        return []
+    split, shards = next(iter(splits.items()))
+    names = brace_pattern([shard.name for shard in shards])
+    samples = sum(shard.samples for shard in shards)
+    image = facts.image_ext
+    return [
+        "## Loading",
+        "```python",
+        "import webdataset as wds",
+        f'pairs = wds.WebDataset("{names}.tar", shardshuffle={len(shards)}).decode("pil").to_tuple("{image}", "txt")',
+        "",
+        "import datasets",
+        f'pairs = datasets.load_dataset("FOLDER", split="{split}", streaming=True)',
+        "",
+        "from glob import glob  # NVIDIA DALI",
+        f'tars = sorted(glob("{split}-*.tar"))',
+        "images, captions = nvidia.dali.fn.readers.webdataset(",
+        f'    paths=tars, index_paths=[tar[:-3] + "idx" for tar in tars], ext=["{image}", "txt"])',
+        "",
+        "from megatron.energon import WorkerConfig, get_train_dataset  # NVIDIA Energon: already prepared",
+        'pairs = get_train_dataset("FOLDER", batch_size=32, shuffle_buffer_size=1000, max_samples_per_sequence=100,',
+        "                          worker_config=WorkerConfig.default_worker_config())",
+        "```",
+        "```sh",
+        f'open_clip_train --dataset-type webdataset --train-data "{names}.tar" --train-num-samples {samples}',
+        "```",
+        "",
+    ]
+
+
+def _checking() -> list[str]:
+    return [
+        "## Checking",
+        "`shard-stats FOLDER` describes the samples; `shard-stats FOLDER --verify` checks the files by `manifest.json`.",
+        "",
+    ]

@@ -1,0 +1,142 @@
+"""What one tar holds, found by reading its headers and, where no metadata tells it, its captions and image headers."""
+
+from __future__ import annotations
+
+import json
+import os
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pairmill.sharding.fault import Fault, FaultCounter
+from pairmill.sharding.image_header import image_size
+from pairmill.sharding.samples import TarSample, group_samples
+from pairmill.sharding.tar import DamagedTarError, TarMember, walk_tar
+
+IMAGE_MEMBERS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif"})
+_TEXT_LIMIT = 16 * 2**20
+
+
+def _ints() -> array[int]:
+    return array("q")
+
+
+@dataclass
+class ShardScan:
+    """What was found in one tar.
+
+    The arrays hold one number for each sample that has it; only ``widths`` and ``heights`` go together.
+    """
+
+    file: str
+    bytes: int = 0
+    keys: list[str] = field(default_factory=list)
+    members: Counter[str] = field(default_factory=Counter)  # by extension
+    image_bytes: array[int] = field(default_factory=_ints)
+    widths: array[int] = field(default_factory=_ints)  # pixels
+    heights: array[int] = field(default_factory=_ints)
+    caption_lengths: array[int] = field(default_factory=_ints)  # characters
+    languages: Counter[str] = field(default_factory=Counter)  # "" where a record names none
+    faults: list[Fault] = field(default_factory=list)  # what makes the shard damaged or unsafe
+    warnings: list[Fault] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The shard's name: the file's without ``.tar``."""
+        return self.file.removesuffix(".tar")
+
+    @property
+    def samples(self) -> int:
+        """How many samples were found, up to the damage if there is any."""
+        return len(self.keys)
+
+
+def scan_shard(path: Path, contents: bool) -> ShardScan:
+    """Walk one tar; with ``contents``, also read each sample's caption, record and image header.
+
+    Never raises for what is in the file: damage is a fault in the result, with what came before it counted.
+    """
+    scan = ShardScan(path.name)
+    faults, warnings = FaultCounter(path.name), FaultCounter(path.name)
+    try:
+        scan.bytes = path.stat().st_size
+        with _Contents(path, contents) as read:
+            for sample in group_samples(walk_tar(path), faults, warnings):
+                scan.keys.append(sample.key)
+                scan.members.update([extension for extension, _ in sample.members])
+                image = next((m for extension, m in sample.members if extension.lower() in IMAGE_MEMBERS), None)
+                if image is not None:
+                    scan.image_bytes.append(image.size)
+                if contents:
+                    read.describe(sample, image, scan, warnings)
+        if not scan.keys:
+            faults.add("empty", "holds no samples; trainers cannot read an empty shard")
+    except DamagedTarError as error:
+        faults.add("damage", f"at byte {error.offset}: {error.what}")
+    except OSError as error:
+        faults.add("unreadable", f"cannot be read: {error.strerror}")
+    scan.faults, scan.warnings = faults.faults(), warnings.faults()
+    return scan
+
+
+class _Contents:
+    """Reads members of one tar by their places."""
+
+    def __init__(self, path: Path, contents: bool) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if contents else -1
+
+    def __enter__(self) -> _Contents:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def describe(self, sample: TarSample, image: TarMember | None, scan: ShardScan, warnings: FaultCounter) -> None:
+        members = dict(sample.members)
+        record = self._record(members.get("json"), warnings)
+        caption = self._caption(members.get("txt"), warnings)
+        if caption is None:
+            caption = _first_text(record, "caption", "text")
+        if caption is not None:
+            scan.caption_lengths.append(len(caption))
+        if "json" in members:
+            scan.languages[_first_text(record, "lang", "language") or ""] += 1
+        if image is not None:
+            size = image_size(lambda offset, length: self._read(image, offset, length))
+            if size:
+                scan.widths.append(size[0])
+                scan.heights.append(size[1])
+            else:
+                warnings.add("image", f"image {image.name!r} has no readable JPEG, PNG or WebP header")
+
+    def _read(self, member: TarMember, offset: int, length: int) -> bytes:
+        length = min(length, member.size - offset)
+        return os.pread(self._descriptor, length, member.data_offset + offset) if length > 0 else b""
+
+    def _caption(self, member: TarMember | None, warnings: FaultCounter) -> str | None:
+        if member is None:
+            return None
+        try:
+            return self._read(member, 0, _TEXT_LIMIT).decode("utf-8")
+        except UnicodeDecodeError:
+            warnings.add("caption", f"caption {member.name!r} is not UTF-8")
+            return None
+
+    def _record(self, member: TarMember | None, warnings: FaultCounter) -> dict[str, Any]:
+        if member is None:
+            return {}
+        try:
+            record = json.loads(self._read(member, 0, _TEXT_LIMIT))
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            warnings.add("record", f"record {member.name!r} is not a JSON object")
+            return {}
+        return record
+
+
+def _first_text(record: dict[str, Any], *names: str) -> str | None:
+    return next((value for name in names if isinstance(value := record.get(name), str)), None)

@@ -1,0 +1,202 @@
+"""The command ``shard-stats``: statistics and checks of a pairmill dataset, or of anyone's shards."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pairmill.sharding.errors import UsageError
+from pairmill.sharding.fault import Fault, printable
+from pairmill.sharding.manifest import MANIFEST_NAME, Manifest, ManifestError, read_manifest
+from pairmill.sharding.metadata import Metadata, read_metadata
+from pairmill.sharding.publish import FileSum
+from pairmill.sharding.scan import ShardScan, scan_shard
+from pairmill.sharding.statistics import DatasetStatistics, dataset_statistics, split_of
+from pairmill.sharding.stats_table import print_statistics
+from pairmill.sharding.verify import (
+    verify_counts,
+    verify_keys,
+    verify_metadata,
+    verify_named,
+    verify_shard,
+    verify_sizes,
+    verify_sums,
+)
+
+FINE, DAMAGED, USAGE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to look at: the folder, its tars in name order, and the splits asked for (None: all)."""
+
+    folder: Path
+    tars: tuple[Path, ...]
+    splits: tuple[str, ...] | None = None
+    whole: bool = True  # all tars of the folder: its manifest and metadata are about them
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found."""
+
+    statistics: DatasetStatistics
+    faults: tuple[Fault, ...]
+    warnings: tuple[Fault, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0 when all is well, 1 for a damaged dataset, 2 for a path without shards."""
+    arguments = _parser().parse_args(argv)
+    try:
+        splits = tuple(name for name in arguments.splits.split(",") if name) if arguments.splits else None
+        target = find_shards(Path(arguments.path), splits)
+    except UsageError as error:
+        print(f"shard-stats: {printable(str(error))}", file=sys.stderr)
+        return USAGE
+    report = examine(target, arguments.verify)
+    if arguments.json:
+        print(json.dumps(_as_json(report, arguments.verify), indent=1))
+    else:
+        print_statistics(report.statistics, Console())
+    for warning in report.warnings:
+        print(f"shard-stats: warning: {warning}", file=sys.stderr)
+    for fault in report.faults:
+        print(f"shard-stats: {fault}", file=sys.stderr)
+    if arguments.verify and not arguments.json and not report.faults:
+        print("\nverified: no faults")
+    return DAMAGED if report.faults else FINE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="shard-stats",
+        description="Count and describe the samples of WebDataset shards. Exit code 0: fine, 1: damaged, 2: no shards.",
+    )
+    parser.add_argument("path", metavar="PATH", help="a dataset's folder, any folder of .tar files, or one .tar file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="check sums, indexes, keys and counts; reads every byte where a manifest is",
+    )
+    parser.add_argument("--splits", metavar="NAME,NAME", help="only the shards of these splits (train, val, …)")
+    return parser
+
+
+def find_shards(path: Path, splits: tuple[str, ...] | None = None) -> Target:
+    """The tars at ``path``: a tar itself, a folder of them, or a build's folder with ``dataset/`` in it.
+
+    Raises UsageError when there are none, or none of the ``splits``.
+    """
+    try:
+        if path.is_dir():
+            folder = path / "dataset" if _is_build(path) else path
+            tars = tuple(sorted(folder.glob("*.tar")))
+        elif path.exists():
+            folder, tars = path.parent, (path,)
+        else:
+            raise UsageError(f"{path} does not exist")
+        if not tars:
+            raise UsageError(f"{folder} holds no .tar files{_hint(folder)}")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    if splits is None:
+        return Target(folder, tars, None, path.is_dir())
+    known = sorted({split_of(tar.name.removesuffix(".tar")) for tar in tars} - {""})
+    if unknown := [split for split in splits if split not in known]:
+        raise UsageError(f"no shards of split {unknown[0]!r}; {folder} has {', '.join(known) or 'no named splits'}")
+    chosen = tuple(tar for tar in tars if split_of(tar.name.removesuffix(".tar")) in splits)
+    return Target(folder, chosen, splits, path.is_dir())
+
+
+def _is_build(path: Path) -> bool:
+    return not any(path.glob("*.tar")) and any((path / "dataset").glob("*.tar"))
+
+
+def _hint(folder: Path) -> str:
+    if any(folder.glob("*.tar.*z*")):
+        return ", only compressed ones; unpack them first"
+    if any(folder.glob("*/*.tar")):
+        return "; name one of its folders that do"
+    return ""
+
+
+def examine(target: Target, verify: bool) -> Report:
+    """Scan the target's tars, and check them if asked. Damage of any kind is a fault in the result, never raised."""
+    manifest, faults = _manifest(target)
+    metadata = read_metadata(target.folder, target.splits, keys=verify) if target.whole else None
+    if metadata is not None and metadata.faults:
+        faults += metadata.faults
+        metadata = None
+    scans = [scan_shard(tar, contents=metadata is None) for tar in target.tars]
+    for scan in scans:
+        faults += scan.faults
+    for found in _checks(target, scans, manifest, metadata, verify):
+        told = {fault.file for fault in faults}  # what follows from damage already told is noise
+        faults += [fault for fault in found if fault.file not in told]
+    statistics = dataset_statistics(
+        scans,
+        None if metadata is None else metadata.measures(),
+        None if metadata is None else metadata.languages(),
+    )
+    return Report(statistics, tuple(faults), tuple(warning for scan in scans for warning in scan.warnings))
+
+
+def _manifest(target: Target) -> tuple[Manifest | None, list[Fault]]:
+    if not (target.folder / MANIFEST_NAME).exists():
+        return None, []
+    try:
+        return read_manifest(target.folder), []
+    except ManifestError as error:
+        return None, [Fault(MANIFEST_NAME, error.what)]
+
+
+def _checks(
+    target: Target, scans: Sequence[ShardScan], manifest: Manifest | None, metadata: Metadata | None, verify: bool
+) -> Iterator[list[Fault]]:
+    """The findings of each check in turn; without ``verify`` only what costs no reading."""
+    if manifest is not None:
+        files = _files_of(target, manifest)
+        yield verify_sums(target.folder, files) if verify else verify_sizes(target.folder, files)
+    if not verify:
+        return
+    if manifest is not None and target.whole:
+        yield verify_named(target.folder, manifest)
+    for tar in target.tars:
+        yield verify_shard(tar)
+    yield verify_keys(scans)
+    yield verify_counts(target.folder, scans, manifest)
+    if metadata is not None and (keys := metadata.keys_by_shard()) is not None:
+        yield verify_metadata(scans, keys)
+
+
+def _files_of(target: Target, manifest: Manifest) -> list[FileSum]:
+    """What the manifest says of the target: all files, or those of the shards asked for."""
+    if target.whole and target.splits is None:
+        return list(manifest.files)
+    if target.splits is not None:
+        shards = {shard for split in target.splits for shard in manifest.splits.get(split, ())}
+    else:
+        shards = {tar.name.removesuffix(".tar") for tar in target.tars}
+    return [file for file in manifest.files if file.name.split(".", 1)[0] in shards]
+
+
+def _as_json(report: Report, verified: bool) -> dict[str, Any]:
+    return {
+        **report.statistics.to_dict(),
+        "verified": verified,
+        "faults": [fault._asdict() for fault in report.faults],
+        "warnings": [warning._asdict() for warning in report.warnings],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Rows of one image, among the rows still alive: groups of equal bytes by partition, then near pictures in one task."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+
+from pairmill.sharding.exchange import read_partition, write_batches, write_partitions
+from pairmill.sharding.publish import publish_bytes
+from pairmill.transforms.duplicate_settings import DuplicateAction
+from pairmill.transforms.duplicates.equal import equal_groups
+from pairmill.transforms.duplicates.near import NearResult, near_duplicates
+from pairmill.transforms.duplicates.survivor import SurvivorPolicy, survivor_rank
+from pairmill.transforms.job import Job
+from pairmill.transforms.share_step import lanes_of
+
+#: What a lane learns of a row that has a duplicate: the reason if it is rejected (else null), who is kept instead, and
+#: the identity of its group (low half of the survivor's uid).
+DUPLICATE_COLUMNS: dict[str, pl.DataType] = {
+    "row_id": pl.UInt64(),
+    "duplicate": pl.String(),
+    "survivor": pl.UInt64(),
+    "group": pl.UInt64(),
+}
+
+
+def find_equal(job: Job, partition: int) -> None:
+    """Groups of one URL and of equal bytes in a partition. Kinds written: ``equal`` (row → survivor), ``pictures``."""
+    rows = read_partition(job.all_exchanged("features"), partition)
+    settings = job.duplicates
+    reason = np.full(rows.height, None, dtype=object)
+    survivor = np.arange(rows.height)
+    rank = _rank(rows, settings.survivor)
+    for kind, action, keys in (
+        ("duplicate_url", settings.url, ["place", "sha_hi"]),
+        ("duplicate_sha256", settings.sha256, ["sha_hi", "sha_lo"]),
+    ):
+        _apply(kind, action, rows.select(keys).to_numpy(), rank, reason, survivor)
+    ids = rows.get_column("row_id").to_numpy()
+    found = pl.DataFrame(
+        {
+            "row_id": ids,
+            "duplicate": pl.Series(reason.tolist(), dtype=pl.String),
+            "survivor": ids[_roots(survivor)],
+        }
+    )
+    write_batches(job.exchanged("equal", partition), [found.filter(pl.col("row_id") != pl.col("survivor"))])
+    alive = found.get_column("duplicate").is_null() & (found.get_column("row_id") == found.get_column("survivor"))
+    write_batches(job.exchanged("pictures", partition), [rows.filter(alive)])
+
+
+def find_near(job: Job) -> None:
+    """Near pictures among one row of each group; writes ``duplicates``, everything a lane must know of its rows."""
+    pictures = read_partition(job.all_exchanged("pictures"), 0).sort("row_id")
+    equal = read_partition(job.all_exchanged("equal"), 0)
+    ids = pictures.get_column("row_id").to_numpy()
+    survivor = star = np.arange(len(ids))
+    if job.duplicates.near != "off" and len(ids):
+        found = near_duplicates(
+            phash=pictures.get_column("phash").to_numpy(),
+            thumbnails=_thumbnails(pictures.get_column("thumbnail")),
+            width=pictures.get_column("width").to_numpy(),
+            height=pictures.get_column("height").to_numpy(),
+            rank=_rank(pictures, job.duplicates.survivor),
+            settings=job.duplicates.near_match,
+        )
+        survivor, star = found.survivor, found.star
+        _note_oversized(job, ids, found)
+    root = pictures.get_column("uid_lo").gather(star)
+    near = pl.DataFrame({"row_id": ids, "near_survivor": ids[survivor], "root": root, "grouped": star != np.arange(len(ids))})
+    everything = _everything(near, equal, rejects=job.duplicates.near == "reject")
+    lanes = lanes_of(job, everything.get_column("row_id"))
+    write_partitions(job.exchanged("duplicates", 0), everything, lanes, job.lane_plan().lanes)
+
+
+def _apply(
+    kind: str,
+    action: DuplicateAction,
+    keys: np.ndarray,
+    rank: np.ndarray,
+    reason: np.ndarray,
+    survivor: np.ndarray,
+) -> None:
+    living = np.flatnonzero([value is None for value in reason])
+    if action == "off" or not len(living):
+        return
+    found = living[equal_groups(keys[living], rank[living])]
+    moved = found != living
+    survivor[living[moved]] = found[moved]
+    if action == "reject":
+        reason[living[moved]] = kind
+
+
+def _roots(survivor: np.ndarray) -> np.ndarray:
+    roots = survivor
+    while not np.array_equal(roots, roots[roots]):
+        roots = roots[roots]
+    return roots
+
+
+def _everything(near: pl.DataFrame, equal: pl.DataFrame, rejects: bool) -> pl.DataFrame:
+    """DUPLICATE_COLUMNS of every row that has a duplicate, from near pictures and from equal ones."""
+    reason = pl.lit("near_duplicate" if rejects else None, dtype=pl.String)
+    moved = pl.col("row_id") != pl.col("near_survivor")
+    # A row of a group too large to collapse survives, and still has its group: no split may part it.
+    of_near = near.filter(moved | pl.col("grouped")).select(
+        "row_id", duplicate=pl.when(moved).then(reason), survivor=pl.when(moved).then("near_survivor"), group="root"
+    )
+    # A row that is equal to a picture which is itself a near duplicate goes the way of that picture.
+    follows = pl.when(pl.col("near_survivor") != pl.col("survivor")).then(reason)
+    of_equal = equal.join(
+        near.rename({"row_id": "survivor"}), on="survivor", how="left", maintain_order="left"
+    ).select("row_id", duplicate=pl.coalesce("duplicate", follows), survivor="near_survivor", group="root")
+    return pl.concat([of_near, of_equal]).sort("row_id").cast(DUPLICATE_COLUMNS)  # type: ignore[arg-type]
+
+
+def _rank(rows: pl.DataFrame, policy: SurvivorPolicy) -> np.ndarray:
+    return survivor_rank(
+        policy,
+        rows.get_column("row_id").to_numpy(),
+        uid_keys=rows.select("uid_hi", "uid_lo").to_numpy(),
+        width=rows.get_column("original_width").to_numpy(),
+        height=rows.get_column("original_height").to_numpy(),
+        fetched_bytes=rows.get_column("fetched_bytes").to_numpy(),
+    )
+
+
+def _note_oversized(job: Job, ids: np.ndarray, found: NearResult) -> None:
+    """Leave the groups that were too large to collapse where the report finds them."""
+    groups = [{"row_id": int(ids[group.survivor]), "rows": len(group.members) + 1} for group in found.oversized]
+    publish_bytes(job.parts / "oversized_groups.json", json.dumps(groups).encode())
+
+
+def _thumbnails(column: pl.Series) -> np.ndarray:
+    return np.frombuffer(b"".join(column.to_list()), dtype=np.uint8).reshape(len(column), -1)

@@ -1,0 +1,75 @@
+"""What every step function of one build needs to know: where things lie and what was asked. Small, frozen, picklable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pairmill.filters.rule import Rule
+from pairmill.sharding.step_store import StepStore
+from pairmill.transforms.duplicate_settings import DuplicateSettings
+from pairmill.transforms.fetch.settings import FetchSettings
+from pairmill.transforms.image.settings import ImageSettings
+from pairmill.transforms.language import LanguageSettings
+from pairmill.transforms.lanes import LanePlan, load_lanes
+from pairmill.transforms.pool.spec import PoolSpec
+from pairmill.transforms.shard_order import ShardSettings
+
+
+@dataclass(frozen=True, eq=False)  # equal by identity, so that caches can be keyed by it
+class Job:
+    """One build. ``run`` names this attempt at it; ``lanes`` is how many lanes to cut the pool into."""
+
+    build: str
+    run: str
+    lanes: int
+    seed: int
+    pool: PoolSpec
+    pool_store: StepStore
+    segment_store: StepStore
+    language: LanguageSettings | None
+    language_store: StepStore
+    fetch: FetchSettings
+    image: ImageSettings
+    fetch_store: StepStore
+    rules: tuple[Rule, ...]
+    duplicates: DuplicateSettings
+    splits: tuple[tuple[str, float], ...]
+    shards: ShardSettings
+
+    @property
+    def parts(self) -> Path:
+        """Files that live as long as the attempt: exchanged rows, verdicts, plans."""
+        return Path(self.build) / "parts" / self.run
+
+    @property
+    def shard_log(self) -> Path:
+        """Which shards are finished, across the attempts at this build."""
+        return Path(self.build) / "parts" / "shards"
+
+    @property
+    def dataset(self) -> Path:
+        """What a trainer will read."""
+        return Path(self.build) / "dataset"
+
+    @property
+    def ledger(self) -> Path:
+        """The verdict of every pool row."""
+        return Path(self.build) / "ledger"
+
+    @property
+    def lanes_path(self) -> Path:
+        """Where the lane plan of this attempt lies."""
+        return self.parts / "lanes.npz"
+
+    def lane_plan(self) -> LanePlan:
+        """The lane plan of this attempt; exists once the pool was read."""
+        return load_lanes(self.lanes_path)
+
+    def exchanged(self, kind: str, number: int) -> Path:
+        """The file of exchanged rows that lane or partition ``number`` writes."""
+        return self.parts / kind / f"{number:06d}.arrow"
+
+    def all_exchanged(self, kind: str) -> list[Path]:
+        """Every file of exchanged rows of one kind, in order; ask after a barrier."""
+        return sorted((self.parts / kind).glob("*.arrow"))

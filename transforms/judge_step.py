@@ -1,0 +1,95 @@
+"""After the fetch: the verdict of every row of a lane, and what the living send on to be compared with each other."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from pairmill.sharding.errors import PairmillError
+from pairmill.sharding.exchange import read_partition, write_batches, write_partitions
+from pairmill.transforms.block_frame import read_described, read_fetched
+from pairmill.transforms.fetch_columns import SHARED_COLUMNS
+from pairmill.transforms.job import Job
+from pairmill.transforms.judgement import READ, judge_after_fetch, judge_before_fetch
+from pairmill.transforms.share_step import HASH_SEEDS, describe_row, hex_halves, image_place
+
+#: Known to the machine alone, not to a reader of the dataset.
+HIDDEN_COLUMNS = ("row_error", "tar_offset", "tar_bytes", "status", "status_detail", "thumbnail")
+
+
+def judge_lane(job: Job, lane: int) -> None:
+    """Write the lane's verdicts so far, the columns of its living rows, and their features for the duplicate search.
+
+    Kinds written, a batch a block: ``verdicts``, ``alive``; to partitions by sha256: ``features``.
+    """
+    plan = job.lane_plan()
+    repeats = read_partition(job.all_exchanged("repeats"), lane)
+    shared = read_partition(job.all_exchanged("shared"), lane)
+    verdicts, alive, features = [], [], []
+    for block in plan.lane(lane):
+        described = read_described(job, block, "captions")
+        fetched = _own_and_shared(described, read_fetched(job, block, "fetched"), shared)
+        before = _mark_repeats(judge_before_fetch(described, job.rules), repeats)
+        _require_fetched(before, fetched)
+        after = judge_after_fetch(described, fetched, before, job.rules)
+        living = after.get_column("stage").is_null()
+        columns = fetched.drop("row_id")
+        frame = described.drop([name for name in columns.columns if name in described.columns]).hstack(columns)
+        frame = frame.filter(living)
+        verdicts.append(after)
+        alive.append(frame.drop([name for name in HIDDEN_COLUMNS if name in frame.columns]))
+        features.append(_features(frame))
+    write_batches(job.exchanged("verdicts", lane), verdicts)
+    write_batches(job.exchanged("alive", lane), alive)
+    rows = pl.concat(features)
+    write_partitions(
+        job.exchanged("features", lane), rows, (rows.get_column("sha_lo") % plan.partitions).to_numpy(), plan.partitions
+    )
+
+
+def _own_and_shared(described: pl.DataFrame, own: pl.DataFrame, shared: pl.DataFrame) -> pl.DataFrame:
+    """One row a pool row, in its order: the image it shares if it shares one, else its own, else nulls."""
+    rows = described.select("row_id")
+    borrowed = shared.select(SHARED_COLUMNS).join(rows, on="row_id", how="semi")
+    own = own.select(SHARED_COLUMNS).join(borrowed, on="row_id", how="anti")
+    return rows.join(pl.concat([own, borrowed]), on="row_id", how="left", maintain_order="left")
+
+
+def _mark_repeats(verdicts: pl.DataFrame, repeats: pl.DataFrame) -> pl.DataFrame:
+    """A row that repeats an earlier one is that, whatever a rule says of it."""
+    joined = verdicts.drop("survivor").join(repeats, on="row_id", how="left", maintain_order="left")
+    repeated = pl.col("survivor").is_not_null()
+    return joined.with_columns(
+        stage=pl.when(repeated).then(pl.lit(READ, dtype=verdicts.schema["stage"])).otherwise("stage"),
+        reason=pl.when(repeated).then(pl.lit("duplicate_row")).otherwise("reason"),
+    )
+
+
+def _require_fetched(verdicts: pl.DataFrame, fetched: pl.DataFrame) -> None:
+    lost = verdicts.filter(verdicts.get_column("stage").is_null() & fetched.get_column("status").is_null())
+    if lost.height:
+        raise PairmillError(
+            f"{lost.height} rows were never fetched, the first in {describe_row(lost['row_id'][0])}: "
+            "the work folder was changed while it was in use; run the same command again"
+        )
+
+
+def _features(frame: pl.DataFrame) -> pl.DataFrame:
+    uid_hi, uid_lo = hex_halves(frame.get_column("uid"))
+    sha_hi, sha_lo = hex_halves(frame.get_column("sha256").str.slice(0, 32))
+    return frame.select(
+        "row_id",
+        uid_hi=uid_hi,
+        uid_lo=uid_lo,
+        sha_hi=sha_hi,
+        sha_lo=sha_lo,
+        place=image_place().hash(HASH_SEEDS[0]),
+        original_width="original_width",
+        original_height="original_height",
+        fetched_bytes="fetched_bytes",
+        width="width",
+        height="height",
+        phash="phash",
+        thumbnail="thumbnail",
+    )
+
+

@@ -1,0 +1,92 @@
+"""Lanes: which worker call handles which blocks, and into how many partitions global work is cut.
+
+Nothing that lands in a dataset depends on either: lanes only schedule, partitions only bound memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pairmill.sharding.column_files import attempt_path
+
+#: One partition of narrow rows (about 100 bytes each while they are sorted) stays well under 100 MB.
+ROWS_PER_PARTITION = 500_000
+
+
+@dataclass(frozen=True, eq=False)
+class LanePlan:
+    """All blocks of a pool in pool order, cut into lanes of consecutive blocks.
+
+    ``blocks`` and ``rows``: int64 arrays of one length; ``starts``: for each lane the index of its first block.
+    """
+
+    blocks: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    partitions: int
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes there are."""
+        return len(self.starts)
+
+    def lane(self, number: int) -> list[int]:
+        """The blocks of one lane, in pool order."""
+        stop = self.starts[number + 1] if number + 1 < self.lanes else len(self.blocks)
+        return [int(block) for block in self.blocks[self.starts[number] : stop]]
+
+    def lane_of(self, blocks: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """The lane of each block number given; shape kept."""
+        if not self.lanes:
+            return np.zeros(len(blocks), dtype=np.int64)
+        firsts = self.blocks[self.starts]
+        return np.searchsorted(firsts, blocks.astype(np.int64), side="right") - 1
+
+    def rows_of(self, block: int) -> int:
+        """How many rows a block holds."""
+        return int(self.rows[np.searchsorted(self.blocks, block)])
+
+    def place_of(self, block: int) -> tuple[int, int]:
+        """The lane of a block and its place among the lane's blocks."""
+        index = int(np.searchsorted(self.blocks, block))
+        lane = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return lane, index - int(self.starts[lane])
+
+
+def lay_lanes(blocks: list[tuple[int, int]], lanes: int, rows_per_partition: int = ROWS_PER_PARTITION) -> LanePlan:
+    """Cut (block, rows) pairs into at most ``lanes`` lanes of about equal numbers of rows.
+
+    No lane is empty. Partitions are as many as the rows ask for, and at least one a lane, so that every worker has one.
+    """
+    blocks = sorted(blocks)
+    numbers = np.array([block for block, _ in blocks], dtype=np.int64)
+    rows = np.array([count for _, count in blocks], dtype=np.int64)
+    count = min(lanes, len(blocks))
+    # A block weighs a row more than it has, so that empty blocks spread as well.
+    before = np.concatenate([[0], np.cumsum(rows + 1)])[:-1]
+    total = int((rows + 1).sum())
+    wanted = np.searchsorted(before, [total * i // count for i in range(count)], side="left") if count else []
+    starts = np.unique(np.asarray(wanted, dtype=np.int64))
+    partitions = max(1, count, -(-int(rows.sum()) // rows_per_partition))
+    return LanePlan(numbers, rows, starts, partitions)
+
+
+def save_lanes(path: Path, plan: LanePlan) -> None:
+    """Write a plan where every worker can read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    attempt = attempt_path(path)
+    with attempt.open("wb") as file:
+        np.savez(file, blocks=plan.blocks, rows=plan.rows, starts=plan.starts, partitions=plan.partitions)
+    attempt.replace(path)
+
+
+@lru_cache(maxsize=4)
+def load_lanes(path: Path) -> LanePlan:
+    """Read a plan; one file is read once a process (its path holds the run's name, so it never changes)."""
+    with np.load(path, allow_pickle=False) as file:
+        return LanePlan(file["blocks"], file["rows"], file["starts"], int(file["partitions"]))

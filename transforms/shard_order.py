@@ -1,0 +1,143 @@
+"""Which sample lands in which shard, and where: arithmetic of the seed, the same on every machine.
+
+The order is made in two strides, so that writing reads the spool nearly in sequence: the blocks are shuffled and
+gathered in groups, then the rows of a group are shuffled. Shuffling sorts by splitmix64 of an identity and the seed
+(Steele, Lea and Flood, 2014): unlike a library's generator, its stream never changes between versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pairmill.sharding.column_files import attempt_path
+from pairmill.sharding.shard_plan import shard_count
+
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class ShardSettings:
+    """How large shards are and how they are ordered.
+
+    One of ``count``, ``samples_per_shard`` and ``target_bytes`` decides, in that order; the number of shards is rounded
+    to a multiple of ``multiple_of`` (ranks x loader workers, so that every worker gets as many shards). The default of
+    256 MiB suits local NVMe: seconds to stage in, thousands of samples to shuffle (see docs/sharding.md).
+    ``group_blocks``: so many blocks are shuffled together; more mixes better and reads the spool less in sequence.
+    """
+
+    count: int | None = None
+    samples_per_shard: int | None = None
+    target_bytes: int = 256 << 20
+    multiple_of: int = 1
+    group_blocks: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("count", "samples_per_shard", "target_bytes", "multiple_of", "group_blocks"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+def mix(values: npt.NDArray[np.uint64], seed: int, purpose: str) -> npt.NDArray[np.uint64]:
+    """Pseudo-random uint64 for each value, fixed by seed and purpose; equal values give equal numbers."""
+    key = hashlib.blake2b(f"{purpose}\x00{seed}".encode(), digest_size=8).digest()
+    with np.errstate(over="ignore"):
+        z = (values ^ np.uint64(int.from_bytes(key, "little"))) + _GAMMA
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def split_of(
+    groups: npt.NDArray[np.uint64], splits: tuple[tuple[str, float], ...], seed: int
+) -> npt.NDArray[np.int64]:
+    """For each duplicate group its split: index into ``splits``, or ``len(splits)`` for the rest (``train``)."""
+    unit = mix(groups, seed, "split") / 2.0**64
+    bounds = np.cumsum([share for _, share in splits])
+    return np.searchsorted(bounds, unit, side="right")
+
+
+@dataclass(frozen=True, eq=False)
+class SplitOrder:
+    """The order of one split: ``blocks`` (shuffled), the rows kept of each (``counts``), and the number of shards."""
+
+    split: str
+    blocks: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    shards: int
+    group_blocks: int
+
+    @property
+    def samples(self) -> int:
+        """Samples of the split."""
+        return int(self.counts.sum())
+
+    def group_starts(self) -> npt.NDArray[np.int64]:
+        """The place of the first sample of each group in the split's order."""
+        ends = np.cumsum(self.counts)
+        firsts = np.arange(0, len(self.blocks), self.group_blocks)
+        return (ends - self.counts)[firsts]
+
+    def group(self, number: int) -> list[int]:
+        """The blocks of one group."""
+        start = number * self.group_blocks
+        return [int(block) for block in self.blocks[start : start + self.group_blocks]]
+
+
+def order_split(
+    split: str,
+    blocks: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    total_bytes: int,
+    settings: ShardSettings,
+    seed: int,
+) -> SplitOrder:
+    """The order of a split from the kept rows of each block; ``total_bytes`` of its samples as tar members."""
+    living = counts > 0
+    blocks, counts = blocks[living], counts[living]
+    order = np.argsort(mix(blocks.astype(np.uint64), seed, f"blocks {split}"), kind="stable")
+    samples = int(counts.sum())
+    shards = 0
+    if samples:
+        shards = settings.count or shard_count(
+            samples,
+            total_bytes / samples,
+            target_bytes=settings.target_bytes,
+            samples_per_shard=settings.samples_per_shard,
+            multiple_of=settings.multiple_of,
+        )
+        shards = min(shards, samples)
+    return SplitOrder(split, blocks[order], counts[order], shards, settings.group_blocks)
+
+
+def save_orders(path: Path, orders: list[SplitOrder]) -> None:
+    """Write the orders of all splits where every worker can read them."""
+    attempt = attempt_path(path)
+    arrays: dict[str, npt.NDArray[np.generic]] = {"splits": np.array([order.split for order in orders])}
+    for order in orders:
+        arrays[f"{order.split}.blocks"] = order.blocks
+        arrays[f"{order.split}.counts"] = order.counts
+        arrays[f"{order.split}.shape"] = np.array([order.shards, order.group_blocks])
+    with attempt.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    attempt.replace(path)
+
+
+def load_orders(path: Path) -> dict[str, SplitOrder]:
+    """Read what ``save_orders`` wrote, by split."""
+    with np.load(path, allow_pickle=False) as file:
+        return {
+            str(split): SplitOrder(
+                str(split),
+                file[f"{split}.blocks"],
+                file[f"{split}.counts"],
+                int(file[f"{split}.shape"][0]),
+                int(file[f"{split}.shape"][1]),
+            )
+            for split in file["splits"]
+        }

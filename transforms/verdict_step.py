@@ -1,0 +1,109 @@
+"""The last word on every row: the ledger, and the kept rows with their split."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import polars as pl
+
+from pairmill.sharding.column_files import attempt_path, write_row_groups
+from pairmill.sharding.exchange import read_batch, read_partition, write_batches
+from pairmill.sharding.pair import block_name
+from pairmill.transforms.duplicate_step import DUPLICATE_COLUMNS
+from pairmill.transforms.job import Job
+from pairmill.transforms.judgement import DUPLICATES, STAGES
+from pairmill.transforms.share_step import hex_halves
+from pairmill.transforms.shard_order import split_of
+
+TRAIN = "train"
+
+
+@dataclass(frozen=True)
+class BlockVerdict:
+    """What the planner needs of one block: kept rows and stored bytes by split, and a digest of what was kept."""
+
+    block: int
+    samples: tuple[int, ...]
+    stored_bytes: tuple[int, ...]
+    digest: str
+
+
+def close_lane(job: Job, lane: int) -> list[BlockVerdict]:
+    """Write the ledger of a lane and its kept rows (kind ``kept``, a batch a block); returns a verdict a block."""
+    plan = job.lane_plan()
+    duplicates = read_partition(job.all_exchanged("duplicates"), lane).select(list(DUPLICATE_COLUMNS))
+    ledger, kept, closed = [], [], []
+    for place, block in enumerate(plan.lane(lane)):
+        verdicts = _mark_duplicates(read_batch(job.exchanged("verdicts", lane), place), duplicates)
+        alive = read_batch(job.exchanged("alive", lane), place).select(
+            "row_id", "uid", "stored_bytes", "spool", "spool_offset"
+        )
+        rows = _kept_rows(job, alive, verdicts, duplicates)
+        ledger.append(_ledger_rows(block, verdicts))
+        kept.append(rows.select("row_id", "split"))
+        closed.append(_close(block, rows, len(job.splits) + 1))
+    write_batches(job.exchanged("kept", lane), kept)
+    _write_ledger(job, plan.lane(lane)[0], ledger)
+    return closed
+
+
+def split_names(job: Job) -> list[str]:
+    """The names of all splits; a row's ``split`` column is its index here."""
+    return [*(name for name, _ in job.splits), TRAIN]
+
+
+def _mark_duplicates(verdicts: pl.DataFrame, duplicates: pl.DataFrame) -> pl.DataFrame:
+    rejected = duplicates.filter(pl.col("duplicate").is_not_null()).select(
+        "row_id", "duplicate", pl.col("survivor").alias("kept_instead")
+    )
+    joined = verdicts.join(rejected, on="row_id", how="left", maintain_order="left")
+    hit = pl.col("duplicate").is_not_null()
+    return joined.select(
+        "row_id",
+        stage=pl.when(hit).then(pl.lit(DUPLICATES, dtype=STAGES)).otherwise(pl.col("stage").cast(STAGES)),
+        reason=pl.coalesce("reason", "duplicate"),
+        survivor=pl.coalesce("survivor", "kept_instead"),
+    )
+
+
+def _kept_rows(job: Job, alive: pl.DataFrame, verdicts: pl.DataFrame, duplicates: pl.DataFrame) -> pl.DataFrame:
+    living = verdicts.filter(pl.col("stage").is_null()).select("row_id")
+    rows = alive.join(living, on="row_id", how="semi", maintain_order="left")
+    rows = rows.with_columns(own=hex_halves(rows.get_column("uid"))[1])
+    rows = rows.join(duplicates.select("row_id", "group"), on="row_id", how="left", maintain_order="left")
+    group = rows.select(pl.coalesce("group", "own")).to_series().to_numpy()
+    return rows.with_columns(split=pl.Series(split_of(group, job.splits, job.seed), dtype=pl.Int8))
+
+
+def _close(block: int, rows: pl.DataFrame, splits: int) -> BlockVerdict:
+    digest = hashlib.blake2b(digest_size=16)
+    for column in ("row_id", "split", "spool_offset", "stored_bytes"):
+        digest.update(rows.get_column(column).to_numpy().tobytes())
+    digest.update("\x00".join(rows.get_column("spool").unique().sort().to_list()).encode())
+    by_split = [rows.filter(pl.col("split") == split) for split in range(splits)]
+    return BlockVerdict(
+        block,
+        tuple(frame.height for frame in by_split),
+        tuple(int(frame.get_column("stored_bytes").sum()) for frame in by_split),
+        digest.hexdigest(),
+    )
+
+
+def _ledger_rows(block: int, verdicts: pl.DataFrame) -> pl.DataFrame:
+    return verdicts.select(
+        block=pl.lit(block, dtype=pl.UInt64),
+        row=(pl.col("row_id") - (block << 16)).cast(pl.UInt16),
+        kept=pl.col("stage").is_null(),
+        stage=pl.col("stage").cast(pl.String).cast(pl.Categorical),
+        reason=pl.col("reason").cast(pl.Categorical),
+        survivor="survivor",
+    )
+
+
+def _write_ledger(job: Job, first_block: int, frames: list[pl.DataFrame]) -> None:
+    path = job.parts / "ledger" / f"{block_name(first_block)}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    attempt = attempt_path(path)
+    write_row_groups(attempt, frames)
+    attempt.replace(path)

@@ -1,0 +1,148 @@
+"""The whole of pairmill on Beam: step functions over lanes and partitions, with barriers between them.
+
+What flows is the numbers of lanes and partitions and small plans; rows and images lie in files. A barrier gathers the
+(small) results of one stage and lets the next one begin when all of them are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import apache_beam as beam
+
+from pairmill.transforms.caption_step import measure_captions
+from pairmill.transforms.duplicate_step import find_equal, find_near
+from pairmill.transforms.fetch_step import fetch_lane, send_shared
+from pairmill.transforms.job import Job
+from pairmill.transforms.judge_step import judge_lane
+from pairmill.transforms.pool.read import Segment
+from pairmill.transforms.read_step import lay_out, read_pool_segment
+from pairmill.transforms.share_step import find_shared, send_identities
+from pairmill.transforms.verdict_step import close_lane
+from pairmill.transforms.write_step import plan_shards, write_shards
+
+
+class Barrier(beam.PTransform):
+    """Wait for every element, hand all of them to ``then``, and spread what it returns over the workers."""
+
+    def __init__(self, then: Callable[[list[Any]], Iterable[Any]]) -> None:
+        super().__init__()
+        self._then = then
+
+    def expand(self, gathered: beam.PCollection) -> beam.PCollection:
+        """Gather under one key: the elements are few and small, one a lane, a partition or a shard run."""
+        pipeline = gathered.pipeline
+        # The extra empty element lets a stage that gave nothing (an empty pool) still open the barrier.
+        opener = pipeline | "Open" >> beam.Create([(0, None)])
+        keyed = gathered | "Key" >> beam.Map(lambda element: (0, (element,)))
+        return (
+            (keyed, opener)
+            | "Flatten" >> beam.Flatten()
+            | "Gather" >> beam.GroupByKey()
+            | "Then" >> beam.FlatMap(_hand_over, self._then)
+            | "Spread" >> beam.Reshuffle()
+        )
+
+
+def _hand_over(group: tuple[int, Iterable[tuple[Any] | None]], then: Callable[[list[Any]], Iterable[Any]]) -> Iterable[Any]:
+    return then([boxed[0] for boxed in group[1] if boxed is not None])
+
+
+class BuildDataset(beam.PTransform):
+    """From the segments of a pool to finished shards; the output is the number of samples of each run of shards."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self._job = job
+
+    def expand(self, segments: beam.PCollection) -> beam.PCollection:
+        """One stage after another, as docs/design.md draws it."""
+        job = self._job
+        lanes, partitions = _Lanes(job), _Partitions(job)
+        return (
+            segments
+            | "Read pool" >> beam.FlatMap(_read, job)
+            | "Lay lanes" >> Barrier(_LayOut(job))
+            | "Measure captions" >> beam.Map(_measure, job)
+            | "Captions measured" >> Barrier(lanes)
+            | "Send identities" >> beam.Map(_call, send_identities, job)
+            | "Identities sent" >> Barrier(partitions)
+            | "Find shared" >> beam.Map(_call, find_shared, job)
+            | "Shared found" >> Barrier(lanes)
+            | "Fetch" >> beam.Map(_call, fetch_lane, job)
+            | "Fetched" >> Barrier(lanes)
+            | "Send shared" >> beam.Map(_call, send_shared, job)
+            | "Shared sent" >> Barrier(lanes)
+            | "Judge" >> beam.Map(_call, judge_lane, job)
+            | "Judged" >> Barrier(partitions)
+            | "Find equal" >> beam.Map(_call, find_equal, job)
+            | "Equal found" >> Barrier(_One())
+            | "Find near" >> beam.Map(_find_near, job)
+            | "Near found" >> Barrier(lanes)
+            | "Close ledger" >> beam.FlatMap(_close, job)
+            | "Plan shards" >> Barrier(_Plan(job))
+            | "Write shards" >> beam.Map(_write, job)
+        )
+
+
+class _LayOut:
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def __call__(self, blocks: list[tuple[int, int]]) -> list[int]:
+        return lay_out(self.job, blocks)
+
+
+class _Lanes:
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def __call__(self, done: list[int]) -> list[int]:
+        return list(range(self.job.lane_plan().lanes))
+
+
+class _Partitions(_Lanes):
+    def __call__(self, done: list[int]) -> list[int]:
+        plan = self.job.lane_plan()
+        return list(range(plan.partitions)) if plan.lanes else []
+
+
+class _One:
+    def __call__(self, done: list[int]) -> list[int]:
+        return [0] if done else []
+
+
+class _Plan:
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def __call__(self, verdicts: list[Any]) -> list[Any]:
+        return plan_shards(self.job, verdicts)
+
+
+def _read(segment: Segment, job: Job) -> Iterable[tuple[int, int]]:
+    return read_pool_segment(job, segment)
+
+
+def _measure(lane: int, job: Job) -> int:
+    measure_captions(job, job.lane_plan().lane(lane))
+    return lane
+
+
+def _call(number: int, step: Callable[[Job, int], None], job: Job) -> int:
+    step(job, number)
+    return number
+
+
+def _find_near(number: int, job: Job) -> int:
+    find_near(job)
+    return number
+
+
+def _close(lane: int, job: Job) -> Iterable[Any]:
+    return close_lane(job, lane)
+
+
+def _write(run: Any, job: Job) -> int:
+    return write_shards(job, run)
