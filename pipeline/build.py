@@ -100,6 +100,7 @@ def run_build(prepared: Prepared, work: Path, execute: Callable[[Prepared], None
         for store in (job.pool_store, job.language_store, job.fetch_store):
             store.pack()
         shutil.rmtree(build / "parts", ignore_errors=True)
+        (build / "error.txt").unlink(missing_ok=True)
         return report
 
 

@@ -20,7 +20,7 @@ def build_report(job: Job, ledger: pl.DataFrame, seconds: float) -> dict[str, An
     images), ``seconds`` (of this run, wall).
     """
     plan = job.lane_plan()
-    rejected = ledger.filter(~pl.col("kept")).sort("rows", descending=True)
+    rejected = ledger.filter(~pl.col("kept")).sort("rows", "reason", descending=[True, False])
     fetched = _commits(job.fetch_store)
     statuses: dict[str, int] = {}
     for commit in fetched:

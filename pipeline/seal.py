@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,13 @@ import polars as pl
 from pairmill.pipeline.recipe import Recipe
 from pairmill.pipeline.report import build_report
 from pairmill.pipeline.versions import versions
+from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
 from pairmill.sharding.dataset_card import CardFacts, write_dataset_card
 from pairmill.sharding.errors import PairmillError
+from pairmill.sharding.exchange import read_batch
 from pairmill.sharding.indexes import write_indexes
 from pairmill.sharding.manifest import Manifest, write_manifest
+from pairmill.sharding.pair import block_name
 from pairmill.sharding.publish import FileSum, publish_bytes
 from pairmill.sharding.record import RecordSchema
 from pairmill.sharding.shard import ShardInfo
@@ -24,6 +26,9 @@ from pairmill.transforms.job import Job
 from pairmill.transforms.shard_order import SplitOrder, load_orders
 from pairmill.transforms.shard_records import sample_schema
 from pairmill.transforms.verdict_step import TRAIN
+
+#: Blocks in one file of the ledger, each a row group.
+BLOCKS_PER_LEDGER_FILE = 256
 
 
 def seal(job: Job, recipe: Recipe, fingerprint: str, seconds: float) -> dict[str, Any]:
@@ -84,24 +89,23 @@ def _finished(job: Job, orders: list[SplitOrder]) -> tuple[dict[str, list[ShardI
 
 
 def _gather_ledger(job: Job) -> pl.DataFrame:
-    """Move the lanes' ledgers under their final names; returns counts by (stage, reason)."""
+    """Write the lanes' verdicts as the ledger: the same files whatever the lanes were; returns counts by reason."""
     job.ledger.mkdir(parents=True, exist_ok=True)
-    parts = sorted((job.parts / "ledger").glob("*.parquet")) if (job.parts / "ledger").is_dir() else []
-    names = {path.name for path in parts}
-    for stale in job.ledger.glob("*.parquet"):
+    plan = job.lane_plan()
+    counts = [pl.DataFrame(schema={"stage": pl.String, "reason": pl.String, "kept": pl.Boolean, "rows": pl.UInt32})]
+    names = set()
+    for start in range(0, len(plan.blocks), BLOCKS_PER_LEDGER_FILE):
+        blocks = [int(block) for block in plan.blocks[start : start + BLOCKS_PER_LEDGER_FILE]]
+        path = job.ledger / f"{block_name(blocks[0])}.parquet"
+        names.add(path.name)
+        attempt = attempt_path(path)
+        frames = [read_batch(job.exchanged("ledger", lane), place) for lane, place in map(plan.place_of, blocks)]
+        write_row_groups(attempt, frames)
+        replace_file(attempt, path)
+        counts += [frame.group_by("stage", "reason", "kept").agg(rows=pl.len()) for frame in frames]
+    for stale in job.ledger.glob("*"):
         if stale.name not in names:
             stale.unlink()
-    for path in parts:
-        shutil.move(path, job.ledger / path.name)
-    if not parts:
-        return pl.DataFrame(schema={"stage": pl.String, "reason": pl.String, "kept": pl.Boolean, "rows": pl.UInt32})
-    counts = [
-        pl.read_parquet(job.ledger / name, columns=["stage", "reason", "kept"])
-        .cast({"stage": pl.String, "reason": pl.String})
-        .group_by("stage", "reason", "kept")
-        .agg(rows=pl.len())
-        for name in sorted(names)
-    ]
     return pl.concat(counts).group_by("stage", "reason", "kept").agg(pl.col("rows").sum())
 
 

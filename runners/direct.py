@@ -23,6 +23,7 @@ def run_direct(prepared: Prepared, workers: int) -> None:
     """Run the graph in this process (one worker), or in ``workers`` processes. Raises PairmillError in one line."""
     options = PipelineOptions(
         [],  # the command line of this process is not Beam's
+        default_sdk_harness_log_level="CRITICAL",
         direct_num_workers=workers,
         direct_running_mode="multi_processing" if workers > 1 else "in_memory",
     )

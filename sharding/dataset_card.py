@@ -99,6 +99,6 @@ def _loading(splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) -> lis
 def _checking() -> list[str]:
     return [
         "## Checking",
-        "`shard-stats FOLDER` describes the samples; `shard-stats FOLDER --verify` checks the files by `manifest.json`.",
+        "`shard-stats FOLDER` describes the samples; `shard-stats FOLDER --verify` checks it by `manifest.json`.",
         "",
     ]

@@ -106,7 +106,7 @@ def verify_keys(scans: Sequence[ShardScan]) -> list[Fault]:
     home: dict[str, str] = {}
     faults: dict[str, FaultCounter] = {}
     for scan in scans:
-        for key in set(scan.keys):
+        for key in dict.fromkeys(scan.keys):
             other = home.setdefault(key, scan.file)
             if other != scan.file:
                 counter = faults.setdefault(scan.file, FaultCounter(scan.file))

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pairmill.sharding.column_files import attempt_path, write_row_groups
 from pairmill.sharding.exchange import read_batch, read_partition, write_batches
-from pairmill.sharding.pair import block_name
 from pairmill.transforms.duplicate_step import DUPLICATE_COLUMNS
 from pairmill.transforms.job import Job
 from pairmill.transforms.judgement import DUPLICATES, STAGES
@@ -30,7 +28,7 @@ class BlockVerdict:
 
 
 def close_lane(job: Job, lane: int) -> list[BlockVerdict]:
-    """Write the ledger of a lane and its kept rows (kind ``kept``, a batch a block); returns a verdict a block."""
+    """Write the ledger of a lane and its kept rows (kinds ``ledger`` and ``kept``, a batch a block)."""
     plan = job.lane_plan()
     duplicates = read_partition(job.all_exchanged("duplicates"), lane).select(list(DUPLICATE_COLUMNS))
     ledger, kept, closed = [], [], []
@@ -44,7 +42,7 @@ def close_lane(job: Job, lane: int) -> list[BlockVerdict]:
         kept.append(rows.select("row_id", "split"))
         closed.append(_close(block, rows, len(job.splits) + 1))
     write_batches(job.exchanged("kept", lane), kept)
-    _write_ledger(job, plan.lane(lane)[0], ledger)
+    write_batches(job.exchanged("ledger", lane), ledger)
     return closed
 
 
@@ -95,15 +93,8 @@ def _ledger_rows(block: int, verdicts: pl.DataFrame) -> pl.DataFrame:
         block=pl.lit(block, dtype=pl.UInt64),
         row=(pl.col("row_id") - (block << 16)).cast(pl.UInt16),
         kept=pl.col("stage").is_null(),
-        stage=pl.col("stage").cast(pl.String).cast(pl.Categorical),
-        reason=pl.col("reason").cast(pl.Categorical),
+        stage=pl.col("stage").cast(pl.String),
+        reason="reason",
         survivor="survivor",
     )
 
-
-def _write_ledger(job: Job, first_block: int, frames: list[pl.DataFrame]) -> None:
-    path = job.parts / "ledger" / f"{block_name(first_block)}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    attempt = attempt_path(path)
-    write_row_groups(attempt, frames)
-    attempt.replace(path)

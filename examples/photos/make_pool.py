@@ -25,7 +25,7 @@ from PIL import Image
 
 from pairmill.pipeline.demo.faults import OPT_OUT_TAGS
 from pairmill.pipeline.demo.identify import is_english
-from pairmill.pipeline.demo.likeness import DIFFERENT_ABOVE, hash_distance, is_safe_copy, thumbnail
+from pairmill.pipeline.demo.likeness import DIFFERENT_ABOVE, hash_distance, is_safe_copy, thumbnail_distance
 from pairmill.pipeline.demo.planters import REFUSING_HOST
 from pairmill.pipeline.demo.planting import Draft, settle
 from pairmill.pipeline.demo.server import HTML_PAGE
@@ -231,7 +231,7 @@ class _Maker:
         for candidate in itertools.chain([photo], some):
             original = candidate.open()
             other = _LOOKALIKES[kind](original)
-            apart = float(np.abs(thumbnail(original) - thumbnail(other)).mean())
+            apart = thumbnail_distance(original, other)
             bits = hash_distance(original, other)
             if (apart > DIFFERENT_ABOVE and bits <= 2) if kind == "recoloured" else bits >= 16:
                 body = altered.jpeg_copy(other, number)

@@ -11,7 +11,9 @@ In a test:     with serve(folder) as base_url: ...
 from __future__ import annotations
 
 import argparse
+import http.client
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -57,6 +59,7 @@ http {{
         listen 127.0.0.1:{port} backlog=1024;
         root "{root}";
         location / {{ }}
+        location = /odd/who {{ default_type text/plain; return 200 {token}; }}
 {odd}
         location /odd/ {{
             proxy_pass http://127.0.0.1:{companion};
@@ -97,8 +100,9 @@ def _start(nginx: str, folder: Path, port: int, companion: int) -> tuple[subproc
     """nginx, answering; a free port may be lost to another program before nginx has it, hence the attempts."""
     for _ in range(_ATTEMPTS):
         chosen = port or _free_port()
-        process = _launch(nginx, folder, chosen, companion)
-        if _answers(process, chosen):
+        token = secrets.token_hex(8)
+        process = _launch(nginx, folder, chosen, companion, token)
+        if _answers(process, chosen, token):
             return process, chosen
         process.kill()
         process.wait()
@@ -108,7 +112,7 @@ def _start(nginx: str, folder: Path, port: int, companion: int) -> tuple[subproc
     raise NginxError(f"nginx does not start on port {chosen}: {lines[-1] if lines else 'it says nothing'}")
 
 
-def _launch(nginx: str, folder: Path, port: int, companion: int) -> subprocess.Popen[bytes]:
+def _launch(nginx: str, folder: Path, port: int, companion: int, token: str) -> subprocess.Popen[bytes]:
     home = (folder / "nginx").resolve()
     home.mkdir(exist_ok=True)
     config = home / "nginx.conf"
@@ -120,6 +124,7 @@ def _launch(nginx: str, folder: Path, port: int, companion: int) -> subprocess.P
             root=(folder / "www").resolve(),
             port=port,
             companion=companion,
+            token=token,
             odd=_odd_locations((folder / "www").resolve()),
         )
     )
@@ -147,14 +152,19 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Whether nginx listens, as soon as that can be told; another program on the port makes nginx end."""
+def _answers(process: subprocess.Popen[bytes], port: int, token: str) -> bool:
+    """Whether it is this nginx that answers on the port; one that finds the port taken ends after some seconds."""
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                time.sleep(0.2)
-                return process.poll() is None
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+        try:
+            connection.request("GET", "/odd/who")
+            if connection.getresponse().read() == token.encode():
+                return True
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            connection.close()
         time.sleep(0.02)
     return False
 

@@ -43,9 +43,14 @@ def test_publish_bytes(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     publish_bytes(tmp_path / "a", b"old")
-    with pytest.raises(RuntimeError), publishing(tmp_path / "a") as writer:
-        writer.write(b"half of the new")
-        raise RuntimeError
+
+    def fail_halfway() -> None:
+        with publishing(tmp_path / "a") as writer:
+            writer.write(b"half of the new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_bytes() == b"old"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,7 @@ def test_webdataset(written: Path, table: pl.DataFrame) -> None:
 def test_wids_index_points_at_readable_shards(written: Path) -> None:
     for name, samples in (("shardindex.json", 24), ("shardindex-val.json", 6)):
         shards = json.loads((written / name).read_text())["shardlist"]
-        counted = [
-            len(list(wds.WebDataset(str(written / shard["url"]), shardshuffle=False))) for shard in shards
-        ]
+        counted = [len(list(wds.WebDataset(str(written / shard["url"]), shardshuffle=False))) for shard in shards]
         assert counted == [shard["nsamples"] for shard in shards]
         assert sum(counted) == samples
 
@@ -62,7 +61,7 @@ def test_hugging_face_webdataset_builder(written: Path, table: pl.DataFrame, hf:
     assert [record["pool_id"] for record in records] == [-1 if i is None else i for i in expected["pool_id"]]
     assert [record["url"] for record in records] == [url or "" for url in expected["url"]]
     assert [record["reencoded"] for record in records] == [bool(value) for value in expected["reencoded"]]
-    assert list(records[0]) == [name for name in expected.drop("shard", "index", "split", "thumbnail").columns]
+    assert list(records[0]) == expected.drop("shard", "index", "split", "thumbnail").columns
     assert loaded[0]["jpg"].size == (20, 40)
 
 
@@ -81,7 +80,7 @@ def test_energon_offsets_lead_to_the_samples(written: Path) -> None:
     content = (written / "val-00000-of-00002.tar").read_bytes()
     index = (written / "val-00000-of-00002.tar.idx").read_bytes()
     offsets = struct.unpack(f"<{len(index) // 8}Q", index)
-    for start, stop in zip(offsets, offsets[1:], strict=False):
+    for start, stop in pairwise(offsets):
         with tarfile.open(fileobj=io.BytesIO(content[start:stop] + bytes(1024))) as tar:
             names = tar.getnames()
             assert [name.split(".")[1] for name in names] == ["jpg", "txt", "json"]

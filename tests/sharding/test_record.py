@@ -30,8 +30,10 @@ def test_floats_are_written_as_floats() -> None:
 
 
 def test_keys_come_in_schema_order_and_strangers_stay_out() -> None:
-    record = {"z": 1, "a": 2, "b": "ü \"q\"\n", "c": 0.5, "d": True, "e": 2**64 - 1}
-    assert encode_record(record, SCHEMA).decode() == '{"b":"ü \\"q\\"\\n","a":2,"c":0.5,"d":true,"e":"ffffffffffffffff"}'
+    record = {"z": 1, "a": 2, "b": 'ü "q"\n', "c": 0.5, "d": True, "e": 2**64 - 1}
+    assert (
+        encode_record(record, SCHEMA).decode() == '{"b":"ü \\"q\\"\\n","a":2,"c":0.5,"d":true,"e":"ffffffffffffffff"}'
+    )
 
 
 def test_everything_else_becomes_text() -> None:
@@ -52,7 +54,13 @@ def test_a_value_of_the_wrong_kind_names_its_key() -> None:
         encode_record({"a": "many"}, SCHEMA)
 
 
-KINDS = {"string": st.text(), "int": st.integers(), "float": st.floats(), "bool": st.booleans(), "hex": st.integers(0, 2**64 - 1)}
+KINDS = {
+    "string": st.text(),
+    "int": st.integers(),
+    "float": st.floats(),
+    "bool": st.booleans(),
+    "hex": st.integers(0, 2**64 - 1),
+}
 TYPES = {"string": str, "int": int, "float": float, "bool": bool, "hex": str}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def test_shards_share_equally_and_cover_all(samples: int, shards: int) -> None:
     assert len(ranges) == shards
     assert ranges[0][0] == 0
     assert ranges[-1][1] == samples
-    assert all(before[1] == after[0] for before, after in zip(ranges, ranges[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(ranges))
     assert min(sizes) >= 1
     assert max(sizes) - min(sizes) <= 1
 

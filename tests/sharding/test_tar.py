@@ -53,7 +53,9 @@ def test_header_refuses_sizes_beyond_the_format() -> None:
 
 @given(st.lists(st.tuples(NAMES, st.binary(max_size=1500)), max_size=12))
 @settings(max_examples=100, deadline=None)
-def test_appended_tar_equals_tarfile(tmp_path_factory: pytest.TempPathFactory, members: list[tuple[str, bytes]]) -> None:
+def test_appended_tar_equals_tarfile(
+    tmp_path_factory: pytest.TempPathFactory, members: list[tuple[str, bytes]]
+) -> None:
     sink = io.BytesIO()
     tar = TarAppender(sink)
     offsets = [tar.add(name, data) for name, data in members]
@@ -84,7 +86,7 @@ def test_appender_takes_memoryviews_and_names_without_extension() -> None:
     writer = HashingWriter(sink, buffer_bytes=700)
     tar = TarAppender(writer)
     data = memoryview(b"0123456789" * 100)[5:905]
-    offset = tar.add("%04x" % 17, data)
+    offset = tar.add(f"{17:04x}", data)
     tar.close()
     writer.flush()
     assert sink.getvalue()[offset : offset + 900] == bytes(data)

@@ -133,13 +133,13 @@ class _Lane(Generic[ResultT]):
         """Yield the blocks as they close."""
         more = True
         while more or self._open:
-            while more and len(self._open) < self._settings.open_blocks:
+            yield from self._close_finished()
+            if more and len(self._open) < self._settings.open_blocks:
                 job = next(jobs, None)
                 more = job is not None
                 if job is not None:
                     self._begin(job)
-            yield from self._close_finished()
-            if self._open:
+            elif self._open:
                 self._read_ahead()
                 self._collect()
         self._report(last=True)

@@ -22,22 +22,28 @@ _GROUPS = 4
 _COLUMNS = SIDE // _GROUPS
 #: Up to this width the low halves of one output pixel's weights cannot add up to 2**24; narrow rows gain nothing.
 _WIDTHS = range(64, 1301)
+#: OpenBLAS spreads products of more than 2**18 multiplications over threads, which compete with the pipeline's.
+_SINGLE_THREAD = 1 << 18
 
 
 def to_32x32(grey: Image.Image) -> Image.Image:
     """``grey.resize((32, 32), LANCZOS)`` for mode L, byte for byte."""
     if grey.width not in _WIDTHS:
         return grey.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-    rows = np.asarray(grey).astype(np.float32)
-    sums = np.empty((_GROUPS, grey.height, 2 * _COLUMNS), np.float32)
-    for group, (start, stop, weights) in enumerate(_weights(grey.width)):
-        np.matmul(rows[:, start:stop], weights, out=sums[group])
+    groups = _weights(grey.width)
+    tall = _SINGLE_THREAD // max(weights.size for _, _, weights in groups)
+    batches = -(-grey.height // tall)
+    rows = np.zeros((batches, tall, grey.width), np.float32)
+    rows.reshape(-1, grey.width)[: grey.height] = np.asarray(grey)
+    sums = np.empty((_GROUPS, batches, tall, 2 * _COLUMNS), np.float32)
+    for group, (start, stop, weights) in enumerate(groups):
+        np.matmul(rows[:, :, start:stop], weights, out=sums[group])
     exact = sums[..., :_COLUMNS] * np.float64(1 << _LOW_BITS)
     exact += sums[..., _COLUMNS:]
     exact += 1 << (_PRECISION - 1)
     exact *= 1 / (1 << _PRECISION)
     np.clip(np.floor(exact, out=exact), 0, 255, out=exact)
-    narrow = exact.astype(np.uint8).transpose(1, 0, 2).reshape(grey.height, SIDE)
+    narrow = exact.astype(np.uint8).transpose(1, 2, 0, 3).reshape(-1, SIDE)[: grey.height]
     return Image.fromarray(narrow).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
 

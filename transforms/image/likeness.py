@@ -9,8 +9,8 @@ from PIL import Image
 
 _HASH_SIDE = 8
 _THUMBNAIL_SIDE = 8
-#: Cells are averaged to four samples a side before the last step: twice as fast as one step, the same within 2 of 255.
-_SAMPLES_PER_CELL = 4.0
+#: Pixels are first averaged in whole blocks, such that a cell keeps at least this many samples a side: half the time.
+_SAMPLES_PER_CELL = 16.0
 
 
 def phash(image: Image.Image) -> int:

@@ -93,12 +93,22 @@ class DelimitedRows:
     def _error(self, fields: list[str]) -> str | None:
         if fields and len(fields) != self._width:
             return "wrong_field_count"
+        if len(self._record) > 1 and not self._is_strict():
+            return "bad_quoting"
         try:
             for line in self._record:
                 line.decode("utf-8")
         except UnicodeDecodeError:
             return "not_utf8"
         return None
+
+    def _is_strict(self) -> bool:
+        """Whether a row of several lines is quoted to the letter: a stray quote mostly closes at another stray one."""
+        lines = [line.decode("utf-8", "surrogateescape") for line in self._record]
+        try:
+            return len(list(csv.reader(lines, delimiter=self._dialect.delimiter, strict=True))) == 1
+        except csv.Error:
+            return False
 
 
 def header_of(path: Path, dialect: Dialect, names: tuple[str, ...] | None) -> tuple[tuple[str, ...] | None, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 from pairmill.transforms.pool.opening import open_pool_file, read_lines
-from pairmill.transforms.pool.rows import json_text, other_fields_series, text_series
+from pairmill.transforms.pool.rows import PLACE, json_text, other_fields_series, text_series
 from pairmill.transforms.pool.schema import CANONICAL, PoolColumn, common_dtype
 from pairmill.transforms.pool.spec import PoolError
 
@@ -19,9 +19,13 @@ SAMPLE_ROWS = 1_000
 SAMPLE_FILES = 8
 
 
+#: What a reader may know of a row by other means than its fields, beside tar_offset and tar_bytes.
+KNOWN_TEXT = ("path", "caption", "pool_key", PLACE)
+
+
 @dataclass(frozen=True)
 class Record:
-    """One row as found: its fields, what the reader itself knows (canonical columns by name), and what is wrong."""
+    """One row as found: its fields, what the reader itself knows (see KNOWN_TEXT), and what is wrong with it."""
 
     fields: Mapping[str, object] = field(default_factory=dict)
     known: Mapping[str, object] = field(default_factory=dict)
@@ -125,9 +129,8 @@ def records_frame(
         if leftovers:
             others[i].update((k, v) for k, v in record.fields.items() if k not in placed and v is not None)
     series = [_series(c.name, values[c.name], c.dtype) for c in columns]
-    known = {name for record in records for name in record.known} - {"tar_offset", "tar_bytes"}
-    series = [s for s in series if s.name not in known]
-    series += [_known_series(name, records, values.get(name)) for name in sorted(known)]
+    series = [s for s in series if s.name not in KNOWN_TEXT]
+    series += [_known_series(name, records, values.get(name)) for name in KNOWN_TEXT]
     series += [pl.Series(n, [r.known.get(n) for r in records], dtype=pl.Int64) for n in ("tar_offset", "tar_bytes")]
     series.append(text_series("row_error", [r.error for r in records]))
     return pl.DataFrame([*series, other_fields_series(others)])

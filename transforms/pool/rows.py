@@ -125,10 +125,9 @@ def fit_columns(raw: pl.DataFrame, columns: tuple[PoolColumn, ...]) -> pl.DataFr
         parts = [_fit(raw[s], column, misfits) for s in column.sources if s in raw.columns]
         if parts:
             fitted.append(parts[0] if len(parts) == 1 else pl.select(pl.coalesce(parts)).to_series().alias(column.name))
-    frame = pl.DataFrame(fitted) if fitted else pl.DataFrame()
-    if not fitted or not misfits:
-        return frame
-    return frame.with_columns(other_fields_series([misfits.get(i) for i in range(frame.height)]))
+    frame = pl.DataFrame(fitted)
+    others = other_fields_series([misfits.get(i) for i in range(frame.height)])
+    return frame.with_columns(others)
 
 
 def other_fields_series(rows: Sequence[Mapping[str, object] | None]) -> pl.Series:

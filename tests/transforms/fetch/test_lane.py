@@ -285,7 +285,7 @@ def test_the_machine_running_out_of_handles_is_told_as_such():
             raise FetchAborted("cannot open connections any more")
 
     job, plan = ok(5)
-    with pytest.raises(FetchAborted, match="^cannot open connections any more$"):
+    with pytest.raises(FetchAborted, match=r"^cannot open connections any more$"):
         run([job], NoHandles(plan), FetchSettings())
 
 
@@ -307,18 +307,12 @@ def test_a_network_that_cannot_start_is_told():
         raise RuntimeError("no name service")
         yield
 
+    def network(deliver: Any, fail: Any) -> AsyncNetwork:
+        return AsyncNetwork(FetchSettings(), deliver, fail, broken)
+
     job, _ = ok(5)
-    chosen = FetchSettings()
     with pytest.raises(FetchAborted, match="no name service"):
-        list(
-            fetch_blocks(
-                [job],
-                chosen,
-                bytes,
-                Sink,
-                open_network=lambda deliver, fail: AsyncNetwork(chosen, deliver, fail, broken),
-            )
-        )
+        list(fetch_blocks([job], FetchSettings(), bytes, Sink, open_network=network))
 
 
 def test_an_iterable_of_jobs_that_raises_ends_the_lane_with_its_own_error():
@@ -400,7 +394,7 @@ def test_files_and_urls_side_by_side(tmp_path):
         Want(4, path="page.jpg"),
     ]
     web = FakeWeb(plan)
-    [closed], [sink] = run([BlockJob(0, 0, wants)], web, FetchSettings(), root=tmp_path)
+    _, [sink] = run([BlockJob(0, 0, wants)], web, FetchSettings(), root=tmp_path)
     assert [sink.outcomes[row].status for row in range(5)] == ["ok", "ok", "ok", "missing_file", "not_an_image"]
     assert [sink.outcomes[row].stored for row in range(3)] == [BODY] * 3
     assert sink.outcomes[0].attempts == 0

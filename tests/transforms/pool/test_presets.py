@@ -13,7 +13,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
 from pairmill.sharding.pair import POOL_COLUMNS, pair_uid
 from pairmill.transforms.pool.plan import plan_segments
 from pairmill.transforms.pool.presets import PRESETS
@@ -181,12 +180,25 @@ def test_sbu(tmp_path: Path) -> None:
     assert got["user_id"].to_list() == content["user_ids"]
 
 
-WIT_FIELDS = (
-    "language page_url image_url page_title section_title hierarchical_section_title caption_reference_description"
-    " caption_attribution_description caption_alt_text_description mime_type original_height original_width"
-    " is_main_image attribution_passes_lang_id page_changed_recently context_page_description"
-    " context_section_description"
-).split()
+WIT_FIELDS = [
+    "language",
+    "page_url",
+    "image_url",
+    "page_title",
+    "section_title",
+    "hierarchical_section_title",
+    "caption_reference_description",
+    "caption_attribution_description",
+    "caption_alt_text_description",
+    "mime_type",
+    "original_height",
+    "original_width",
+    "is_main_image",
+    "attribution_passes_lang_id",
+    "page_changed_recently",
+    "context_page_description",
+    "context_section_description",
+]
 
 
 def test_wit(tmp_path: Path) -> None:
@@ -201,7 +213,11 @@ def test_wit(tmp_path: Path) -> None:
         "attribution_passes_lang_id": "false",
         "context_page_description": "two\nlines",
     }
-    other = row | {"caption_reference_description": "A skull", "caption_alt_text_description": "skull", "image_url": URLS[1]}
+    other = row | {
+        "caption_reference_description": "A skull",
+        "caption_alt_text_description": "skull",
+        "image_url": URLS[1],
+    }
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, WIT_FIELDS, delimiter="\t", lineterminator="\n")
     writer.writeheader()
@@ -220,7 +236,7 @@ def test_wit(tmp_path: Path) -> None:
 
 def test_wukong(tmp_path: Path) -> None:
     for i, (url, caption) in enumerate(zip(URLS, CAPTIONS, strict=True)):
-        (tmp_path / f"wukong_100m_{i}.csv").write_text(f"url,caption\n{url},\"{caption}\"\n", encoding="utf-8")
+        (tmp_path / f"wukong_100m_{i}.csv").write_text(f'url,caption\n{url},"{caption}"\n', encoding="utf-8")
     got = read(tmp_path, preset="wukong")
     assert got["url"].to_list() == URLS
     assert got["caption"].to_list() == CAPTIONS
@@ -280,4 +296,6 @@ def test_img2dataset(tmp_path: Path) -> None:
 
 def test_every_preset_says_what_it_follows() -> None:
     assert all(len(p.follows) > 40 for p in PRESETS.values())
-    assert {"datacomp", "laion", "cc3m", "cc12m", "coyo", "redcaps", "sbu", "wit", "wukong", "img2dataset"} <= set(PRESETS)
+    assert {"datacomp", "laion", "cc3m", "cc12m", "coyo", "redcaps", "sbu", "wit", "wukong", "img2dataset"} <= set(
+        PRESETS
+    )

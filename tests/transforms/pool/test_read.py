@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from pairmill.sharding.pair import POOL_COLUMNS, pair_uid
 from pairmill.transforms.pool import parquet, plan
 from pairmill.transforms.pool.plan import plan_segments, pool_identity
@@ -148,7 +147,9 @@ def test_only_wanted_columns_are_read_and_passed(tmp_path: Path) -> None:
 
 
 def test_column_map_and_names_of_ours(tmp_path: Path) -> None:
-    frame = pl.DataFrame({"src": ["http://a/1"], "url": ["http://page"], "alt": ["x"], "width": [5], "phash": ["f"], "s": [1]})
+    frame = pl.DataFrame(
+        {"src": ["http://a/1"], "url": ["http://page"], "alt": ["x"], "width": [5], "phash": ["f"], "s": [1]}
+    )
     frame.write_parquet(tmp_path / "a.parquet")
     got = read(tmp_path, columns={"url": "src", "caption": "alt", "source": "s"})
     assert got.select("url", "caption", "pool_url", "pool_width", "pool_phash", "source").rows() == [
@@ -158,7 +159,7 @@ def test_column_map_and_names_of_ours(tmp_path: Path) -> None:
     assert read(tmp_path, columns={"caption": ""})["caption"].to_list() == [None]
     frame.with_columns(pool_width=1).write_parquet(tmp_path / "a.parquet")
     with pytest.raises(PoolError, match="two columns would be called 'pool_width'"):
-        read(tmp_path)
+        read(tmp_path, columns={"caption": "alt"})
 
 
 @pytest.mark.parametrize(
