@@ -4,6 +4,8 @@ The folders at the root are imported as ``pairmill.<folder>``: generic names suc
 ``sys.path`` (a trainer's environment, a Beam worker) are shadowed or overwritten by other people's modules.
 """
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 FOLDERS = ("sharding", "filters", "transforms", "pipeline", "runners")
@@ -45,8 +47,8 @@ DEV = [
 setup(
     name="pairmill",
     version="0.1.0",
-    description="Curation and ingestion of image-text pairs: from a pool of URLs to indexed WebDataset shards, on Apache Beam",
-    long_description=open("README.md", encoding="utf-8").read(),
+    description="Curation of image-text pairs: from a pool of URLs to indexed WebDataset shards, on Apache Beam",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",

@@ -65,9 +65,9 @@ def _host_in(url: pl.Expr, hosts: tuple[str, ...]) -> pl.Expr:
     for host in hosts:
         name = host.strip(".").lower()
         listed.setdefault(name.count("."), []).append(name)
-    host = url.str.extract(_HOST).str.strip_chars_end(".").str.to_lowercase()
+    name_in_url = url.str.extract(_HOST).str.strip_chars_end(".").str.to_lowercase()
     parents = [
-        host.str.extract(rf"((?:[^.]+\.){{{dots}}}[^.]+)$").is_in(names).fill_null(False)
+        name_in_url.str.extract(rf"((?:[^.]+\.){{{dots}}}[^.]+)$").is_in(names).fill_null(False)
         for dots, names in sorted(listed.items())
     ]
     return pl.any_horizontal(parents)

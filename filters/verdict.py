@@ -55,7 +55,8 @@ def _checks_on(rules: Sequence[Rule], frame: pl.DataFrame) -> tuple[list[Rejecti
     needed = frame.select(needed_columns(rules)).with_columns(cs.float().fill_nan(None))
     if not needed.width:  # a table without columns has no rows either
         needed = frame
-    return [check for rule in rules for check in rule.checks()], needed
+    checks = [check for rule in rules for check in rule.checks()]
+    return [Rejection(check.reason, check.when.cast(pl.Boolean)) for check in checks], needed
 
 
 def _check_schema(rule: Rule, frame: pl.DataFrame) -> None:

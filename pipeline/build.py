@@ -134,7 +134,7 @@ def _check_build(build: Path, prepared: Prepared) -> str:
                 "(the same --work spares what was fetched)"
             )
         return fingerprint
-    if any(entry.name not in ("lock", "work") for entry in build.iterdir()):
+    if any(entry.name not in ("lock", "work", "pool") for entry in build.iterdir()):
         raise UsageError(f"{build} is not empty and no build folder (it has no build.json); choose another --out")
     record = {"format": "pairmill-build", "fingerprint": fingerprint, "recipe": prepared.recipe.name}
     publish_bytes(path, json.dumps(record, indent=1).encode())

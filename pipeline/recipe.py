@@ -126,7 +126,9 @@ def _parse(values: dict[str, Any], errors: list[str]) -> Recipe | None:
         elif item.name == "splits":
             parsed["splits"] = _splits(value, errors)
         elif item.name == "language":
-            parsed["language"] = None if value in (None, "off") else _section(LanguageSettings, value, "language", errors)
+            parsed["language"] = (
+                None if value in (None, "off") else _section(LanguageSettings, value, "language", errors)
+            )
         elif item.name in _SECTIONS:
             parsed[item.name] = _section(_SECTIONS[item.name], value, item.name, errors)
         else:
@@ -175,7 +177,8 @@ def _rules(value: object, errors: list[str]) -> tuple[Rule, ...]:
     rules: list[Rule] = []
     for index, item in enumerate(value):
         path = f"rules[{index}]"
-        name, parameters = item, {}
+        name: object = item
+        parameters: object = {}
         if isinstance(item, Mapping) and len(item) == 1:
             name, parameters = next(iter(item.items()))
         if name in RULE_SETS and not parameters:

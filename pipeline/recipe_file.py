@@ -14,7 +14,7 @@ import yaml
 from pairmill.sharding.errors import UsageError
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?i?B?)\s*", re.IGNORECASE)
-_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 SHIPPED = Path(__file__).parent / "recipes"
 
 
@@ -51,7 +51,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         # _Loader is a SafeLoader: it makes no objects.
-        value = yaml.load(text, Loader=_Loader)  # noqa: S506
+        value = yaml.load(text, Loader=_Loader)
     except OSError as error:
         raise UsageError(f"recipe {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -76,7 +76,7 @@ def set_key(recipe: dict[str, Any], assignment: str) -> None:
         target = target.setdefault(parent, {})
         if not isinstance(target, dict):
             raise UsageError(f"--set {assignment!r}: {parent} is not a mapping")
-    target[last] = yaml.load(text, Loader=_Loader)  # noqa: S506
+    target[last] = yaml.load(text, Loader=_Loader)
 
 
 def check_keys(kind: type, value: object, path: str) -> list[str]:

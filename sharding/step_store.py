@@ -94,7 +94,16 @@ class StepStore:
             rows = [frame.height for frame in read_row_groups(final, range(len(blocks)), columns=())]
         path = str(final.relative_to(self.columns_folder))
         commits = [
-            Commit(block, part, path, group, rows[group], seconds / len(blocks), counts or {}, digests[group] if digests else "")
+            Commit(
+                block,
+                part,
+                path,
+                group,
+                rows[group],
+                seconds / len(blocks),
+                counts or {},
+                digests[group] if digests else "",
+            )
             for group, block in enumerate(blocks)
         ]
         self.log.append(commits)
@@ -107,9 +116,7 @@ class StepStore:
             return None
         path = str(final.relative_to(self.columns_folder))
         frames = read_row_groups(final, range(len(blocks)), columns=())
-        commits = [
-            Commit(block, part, path, group, frames[group].height) for group, block in enumerate(blocks)
-        ]
+        commits = [Commit(block, part, path, group, frames[group].height) for group, block in enumerate(blocks)]
         self.log.append(commits)
         return commits
 
@@ -139,9 +146,7 @@ class StepStore:
         attempt = attempt_path(self.columns_folder / name)
         write_row_groups(attempt, (self.read(commit) for commit in commits))
         publish_once(attempt, self.columns_folder / name)
-        return [
-            replace(c, path=name, row_group=group) for group, c in enumerate(commits)
-        ]
+        return [replace(c, path=name, row_group=group) for group, c in enumerate(commits)]
 
 
 @lru_cache(maxsize=32)

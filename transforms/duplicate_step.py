@@ -12,6 +12,7 @@ from pairmill.sharding.publish import publish_bytes
 from pairmill.transforms.duplicate_settings import DuplicateAction
 from pairmill.transforms.duplicates.equal import equal_groups
 from pairmill.transforms.duplicates.near import NearResult, near_duplicates
+from pairmill.transforms.duplicates.pictures import Pictures
 from pairmill.transforms.duplicates.survivor import SurvivorPolicy, survivor_rank
 from pairmill.transforms.job import Job
 from pairmill.transforms.share_step import lanes_of
@@ -59,17 +60,21 @@ def find_near(job: Job) -> None:
     survivor = star = np.arange(len(ids))
     if job.duplicates.near != "off" and len(ids):
         found = near_duplicates(
-            phash=pictures.get_column("phash").to_numpy(),
-            thumbnails=_thumbnails(pictures.get_column("thumbnail")),
-            width=pictures.get_column("width").to_numpy(),
-            height=pictures.get_column("height").to_numpy(),
+            Pictures(
+                phash=pictures.get_column("phash").to_numpy(),
+                thumbnails=_thumbnails(pictures.get_column("thumbnail")),
+                width=pictures.get_column("width").to_numpy(),
+                height=pictures.get_column("height").to_numpy(),
+            ),
             rank=_rank(pictures, job.duplicates.survivor),
             settings=job.duplicates.near_match,
         )
         survivor, star = found.survivor, found.star
         _note_oversized(job, ids, found)
     root = pictures.get_column("uid_lo").gather(star)
-    near = pl.DataFrame({"row_id": ids, "near_survivor": ids[survivor], "root": root, "grouped": star != np.arange(len(ids))})
+    near = pl.DataFrame(
+        {"row_id": ids, "near_survivor": ids[survivor], "root": root, "grouped": star != np.arange(len(ids))}
+    )
     everything = _everything(near, equal, rejects=job.duplicates.near == "reject")
     lanes = lanes_of(job, everything.get_column("row_id"))
     write_partitions(job.exchanged("duplicates", 0), everything, lanes, job.lane_plan().lanes)
@@ -110,9 +115,9 @@ def _everything(near: pl.DataFrame, equal: pl.DataFrame, rejects: bool) -> pl.Da
     )
     # A row that is equal to a picture which is itself a near duplicate goes the way of that picture.
     follows = pl.when(pl.col("near_survivor") != pl.col("survivor")).then(reason)
-    of_equal = equal.join(
-        near.rename({"row_id": "survivor"}), on="survivor", how="left", maintain_order="left"
-    ).select("row_id", duplicate=pl.coalesce("duplicate", follows), survivor="near_survivor", group="root")
+    of_equal = equal.join(near.rename({"row_id": "survivor"}), on="survivor", how="left", maintain_order="left").select(
+        "row_id", duplicate=pl.coalesce("duplicate", follows), survivor="near_survivor", group="root"
+    )
     return pl.concat([of_near, of_equal]).sort("row_id").cast(DUPLICATE_COLUMNS)  # type: ignore[arg-type]
 
 

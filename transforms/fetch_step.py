@@ -15,6 +15,7 @@ from pairmill.transforms.fetch.lane import fetch_blocks
 from pairmill.transforms.fetch.outcome import BlockJob, FetchAborted, Want
 from pairmill.transforms.fetch_columns import FETCH_COLUMNS, SHARED_COLUMNS
 from pairmill.transforms.image.store import store_image
+from pairmill.transforms.img2dataset_images import measure_resized, resizer_arguments
 from pairmill.transforms.job import Job
 from pairmill.transforms.judgement import judge_before_fetch
 from pairmill.transforms.pool.spec import pool_root
@@ -24,19 +25,27 @@ from pairmill.transforms.spool import SpoolSink
 
 def fetch_lane(job: Job, lane: int) -> None:
     """Fetch what the lane's blocks want; each block's part is committed as soon as its last image is in."""
-    closed = fetch_blocks(
-        wanted_parts(job, lane, job.lane_plan().lane(lane)),
-        job.fetch,
-        store=partial(store_image, settings=job.image),
-        open_sink=lambda part: SpoolSink(job.fetch_store, part.block, part.part),
-        root=pool_root(job.pool),
-        progress=job.fetch_store.log.progress,
-    )
     try:
-        for _ in closed:
+        for _ in _closed_blocks(job, wanted_parts(job, lane, job.lane_plan().lane(lane))):
             pass
     except FetchAborted as error:
         raise PairmillError(f"{error}; mend that and run the same command again: finished blocks are kept") from error
+
+
+def _closed_blocks(job: Job, wanted: Iterator[BlockJob]) -> Iterator[object]:
+    def open_sink(part: BlockJob) -> SpoolSink:
+        return SpoolSink(job.fetch_store, part.block, part.part)
+
+    root, progress = pool_root(job.pool), job.fetch_store.log.progress
+    if job.fetch.engine == "img2dataset":
+        from pairmill.transforms.fetch.img2dataset_engine import fetch_blocks_by_img2dataset
+
+        measure = partial(measure_resized, settings=job.image)
+        return fetch_blocks_by_img2dataset(
+            wanted, job.fetch, resizer_arguments(job.image), measure, open_sink, root=root, progress=progress
+        )
+    store = partial(store_image, settings=job.image)
+    return fetch_blocks(wanted, job.fetch, store, open_sink, root=root, progress=progress)
 
 
 def wanted_parts(job: Job, lane: int, blocks: Sequence[int]) -> Iterator[BlockJob]:
@@ -83,4 +92,3 @@ def _wants(frame: pl.DataFrame) -> list[Want]:
 def _fetched(job: Job, block: int) -> pl.DataFrame:
     parts = job.fetch_store.snapshot("fetched").get(block, [])
     return read_parts(job.fetch_store, parts, SHARED_COLUMNS)
-

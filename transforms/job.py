@@ -1,4 +1,4 @@
-"""What every step function of one build needs to know: where things lie and what was asked. Small, frozen, picklable."""
+"""What every step function of one build needs to know: where things lie and what was asked."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.duplicate_settings import DuplicateSettings
 from pairmill.transforms.fetch.settings import FetchSettings
 from pairmill.transforms.image.settings import ImageSettings
-from pairmill.transforms.language import LanguageSettings
 from pairmill.transforms.lanes import LanePlan, load_lanes
+from pairmill.transforms.language import LanguageSettings
 from pairmill.transforms.pool.spec import PoolSpec
 from pairmill.transforms.shard_order import ShardSettings
 

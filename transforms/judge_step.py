@@ -91,5 +91,3 @@ def _features(frame: pl.DataFrame) -> pl.DataFrame:
         phash="phash",
         thumbnail="thumbnail",
     )
-
-

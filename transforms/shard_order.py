@@ -53,9 +53,7 @@ def mix(values: npt.NDArray[np.uint64], seed: int, purpose: str) -> npt.NDArray[
         return z ^ (z >> np.uint64(31))
 
 
-def split_of(
-    groups: npt.NDArray[np.uint64], splits: tuple[tuple[str, float], ...], seed: int
-) -> npt.NDArray[np.int64]:
+def split_of(groups: npt.NDArray[np.uint64], splits: tuple[tuple[str, float], ...], seed: int) -> npt.NDArray[np.int64]:
     """For each duplicate group its split: index into ``splits``, or ``len(splits)`` for the rest (``train``)."""
     unit = mix(groups, seed, "split") / 2.0**64
     bounds = np.cumsum([share for _, share in splits])

@@ -65,7 +65,9 @@ def repeated_rows(frame: pl.DataFrame) -> pl.DataFrame:
     Raises PairmillError naming two rows where one uid has two contents (a reader that rekeys makes none such).
     """
     first = pl.col("row_id").sort_by("row_id").first().over("uid_hi", "uid_lo")
-    frame = frame.sort("row_id").with_columns(survivor=first, other=pl.col("content").n_unique().over("uid_hi", "uid_lo"))
+    frame = frame.sort("row_id").with_columns(
+        survivor=first, other=pl.col("content").n_unique().over("uid_hi", "uid_lo")
+    )
     clash = frame.filter(pl.col("other") > 1)
     if clash.height:
         group = clash.filter(

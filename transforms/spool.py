@@ -78,9 +78,10 @@ class SpoolSink:
         )
 
     def abort(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind, unless the column file that names the tar is already there."""
         self._file.close()
-        self._path.unlink(missing_ok=True)
+        if not self._store.column_path(self._block, self._part).is_file():
+            self._path.unlink(missing_ok=True)
 
 
 def spool_path(store: StepStore, name: str) -> Path:

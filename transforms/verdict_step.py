@@ -11,8 +11,8 @@ from pairmill.sharding.exchange import read_batch, read_partition, write_batches
 from pairmill.transforms.duplicate_step import DUPLICATE_COLUMNS
 from pairmill.transforms.job import Job
 from pairmill.transforms.judgement import DUPLICATES, STAGES
-from pairmill.transforms.share_step import hex_halves
 from pairmill.transforms.shard_order import split_of
+from pairmill.transforms.share_step import hex_halves
 
 TRAIN = "train"
 
@@ -97,4 +97,3 @@ def _ledger_rows(block: int, verdicts: pl.DataFrame) -> pl.DataFrame:
         reason="reason",
         survivor="survivor",
     )
-

@@ -45,7 +45,9 @@ class Barrier(beam.PTransform):
         )
 
 
-def _hand_over(group: tuple[int, Iterable[tuple[Any] | None]], then: Callable[[list[Any]], Iterable[Any]]) -> Iterable[Any]:
+def _hand_over(
+    group: tuple[int, Iterable[tuple[Any] | None]], then: Callable[[list[Any]], Iterable[Any]]
+) -> Iterable[Any]:
     return then([boxed[0] for boxed in group[1] if boxed is not None])
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -19,9 +20,9 @@ from pairmill.sharding.publish import FileSum, publish_bytes, sum_file
 from pairmill.sharding.shard import ShardInfo, ShardSample, write_shard
 from pairmill.sharding.shard_plan import sample_key, shard_name, shard_sizes
 from pairmill.transforms.job import Job
-from pairmill.transforms.share_step import hex_halves
 from pairmill.transforms.shard_order import SplitOrder, load_orders, mix, order_split, save_orders
 from pairmill.transforms.shard_records import metadata_frame, record_lines
+from pairmill.transforms.share_step import hex_halves
 from pairmill.transforms.spool import spool_path
 from pairmill.transforms.verdict_step import BlockVerdict, split_names
 
@@ -60,12 +61,12 @@ def plan_shards(job: Job, verdicts: list[BlockVerdict]) -> list[ShardRun]:
     for order in orders:
         count = min(order.shards, max(1, job.lane_plan().lanes * RUNS_PER_LANE))
         bounds = [order.shards * i // count for i in range(count + 1)] if count else []
-        runs += [ShardRun(order.split, a, b, digest.hexdigest()) for a, b in zip(bounds, bounds[1:], strict=False)]
+        runs += [ShardRun(order.split, a, b, digest.hexdigest()) for a, b in pairwise(bounds)]
     return runs
 
 
 def write_shards(job: Job, run: ShardRun) -> int:
-    """Write the shards of a run that no earlier attempt at the same plan finished; returns how many samples they hold."""
+    """Write the shards of a run that no attempt at the same plan finished; returns how many samples they hold."""
     order = load_orders(job.parts / "orders.npz")[run.split]
     written = 0
     for shard in range(run.first, run.stop):

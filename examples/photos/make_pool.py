@@ -113,7 +113,11 @@ _WEB_FAULTS = {
 _ADDRESSES = {
     "bad_url": ("not a url", "http:///no-host.jpg", "www.example.invalid/photo.jpg", "http://[::1/broken.jpg"),
     "bad_scheme": ("ftp://127.0.0.1/photo.jpg", "data:image/gif;base64,R0lGODlhAQABAAAAACw=", "file:///photo.jpg"),
-    "private_address": ("http://10.0.0.1/a.jpg", "http://169.254.169.254/latest/a.jpg", "http://192.168.0.10:8080/a.jpg"),
+    "private_address": (
+        "http://10.0.0.1/a.jpg",
+        "http://169.254.169.254/latest/a.jpg",
+        "http://192.168.0.10:8080/a.jpg",
+    ),
 }
 _CAPTIONS: dict[str, tuple[str | None, ...]] = {
     "null_caption": (None,),
@@ -132,7 +136,7 @@ def make_pool(folder: Path, data: Path, base_url: str, seed: int = 0) -> Path:
     """Writes ``folder/www`` and ``folder/pool.parquet``, whose path is returned.
 
     ``base_url`` is where ``serve(folder)`` will answer. Columns are those of ``planting.POOL_SCHEMA``. Raises
-    FileExistsError when ``folder`` holds a pool already, FileNotFoundError when ``data`` is not the folder of real data.
+    FileExistsError when ``folder`` holds a pool already, FileNotFoundError when ``data`` lacks the real data.
     """
     photographs = read_photographs(data, seed)
     www = folder / "www"
@@ -154,7 +158,7 @@ class _Maker:
 
     def __init__(self, www: Path, data: Path, photographs: list[Photograph], seed: int) -> None:
         self._www = www
-        self._data = data
+        self._german = tuple(german_captions(data, BESIDE["german"]))
         self._seed = seed
         small = [photo for photo in photographs if min(photo.width, photo.height) < 200]
         sound = [photo for photo in photographs if min(photo.width, photo.height) >= 200]
@@ -193,25 +197,27 @@ class _Maker:
 
     def _beside(self, some: Iterator[Photograph], kind: str, number: int) -> Draft:
         photo = next(some)
-        row = photo.draft(kind, caption=1)
-        if kind in _REPEATS:
-            # What repeats is told by `settle`, which knows the row that loses.
-            url = _WEB_FAULTS.get(kind, "") + photo.url
-            return replace(row, url=url, planted="", caption=photo.captions[0 if kind == "repeated_row" else 1])
-        if kind in _WEB_FAULTS:
-            return replace(row, url=_WEB_FAULTS[kind] + photo.url)
-        if kind in _ADDRESSES:
-            return replace(row, url=_ADDRESSES[kind][number])
-        if kind == "german":
-            return replace(row, caption=german_captions(self._data, number + 1)[number])
-        if kind in _CAPTIONS:
-            return replace(row, caption=_CAPTIONS[kind][number % len(_CAPTIONS[kind])])
         if kind in ("resized", "recompressed"):
             return self._copy(photo, some, kind, number)
         if kind in _LOOKALIKES:
             return self._lookalike(photo, some, kind, number)
+        row = photo.draft(kind, caption=1)
+        if kind in _REPEATS:
+            # What repeats is told by `settle`, which knows the row that loses.
+            caption = photo.captions[0 if kind == "repeated_row" else 1]
+            return replace(row, url=_WEB_FAULTS.get(kind, "") + photo.url, planted="", caption=caption)
+        if kind == "german" or kind in _CAPTIONS:
+            captions = self._german if kind == "german" else _CAPTIONS[kind]
+            return replace(row, caption=captions[number % len(captions)])
+        return replace(row, url=self._bad_url(photo, kind, number))
+
+    def _bad_url(self, photo: Photograph, kind: str, number: int) -> str:
+        if kind in _WEB_FAULTS:
+            return _WEB_FAULTS[kind] + photo.url
+        if kind in _ADDRESSES:
+            return _ADDRESSES[kind][number]
         body, ending = _broken(photo, kind, number)
-        return replace(row, url=self._write(f"{kind}-{number}.{ending}", body))
+        return self._write(f"{kind}-{number}.{ending}", body)
 
     def _copy(self, photo: Photograph, some: Iterator[Photograph], kind: str, number: int) -> Draft:
         """A worse copy of a photograph, certain to be seen as one: of the first photograph where it is."""

@@ -1,1 +1,1 @@
-"""A small drawn world: scenes, their pictures, what can be said of them, and a pool of them served over HTTP with planted faults."""
+"""A small drawn world: its scenes, pictures and words, and a pool of them over HTTP with planted faults."""

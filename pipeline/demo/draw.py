@@ -55,9 +55,7 @@ def _background(background: Background, width: int, height: int) -> npt.NDArray[
     return np.asarray(first + (second - first) * share[..., None]).round().astype(np.uint8)
 
 
-def _place_group(
-    picture: Image.Image, group: Group, box: tuple[int, int, int, int], rng: np.random.Generator
-) -> None:
+def _place_group(picture: Image.Image, group: Group, box: tuple[int, int, int, int], rng: np.random.Generator) -> None:
     """Things lie in cells of their region, moved a little, so that none hides another and each can be counted."""
     left, top, right, bottom = box
     width, height = right - left, bottom - top
@@ -133,8 +131,10 @@ _OUTLINES: dict[str, npt.NDArray[np.float64]] = {
     "star": _around(10, (1.0, 0.42)),
     "heart": _heart(),
     "cross": np.array(
-        [(-0.3, -0.9), (0.3, -0.9), (0.3, -0.3), (0.9, -0.3), (0.9, 0.3), (0.3, 0.3), (0.3, 0.9), (-0.3, 0.9)]
-        + [(-0.3, 0.3), (-0.9, 0.3), (-0.9, -0.3), (-0.3, -0.3)]
+        (
+            *((-0.3, -0.9), (0.3, -0.9), (0.3, -0.3), (0.9, -0.3), (0.9, 0.3), (0.3, 0.3)),
+            *((0.3, 0.9), (-0.3, 0.9), (-0.3, 0.3), (-0.9, 0.3), (-0.9, -0.3), (-0.3, -0.3)),
+        )
     ),
     "arrow": np.array([(-0.9, -0.3), (0.1, -0.3), (0.1, -0.8), (0.95, 0.0), (0.1, 0.8), (0.1, 0.3), (-0.9, 0.3)]),
 }

@@ -1,8 +1,8 @@
 """What can be said of a scene, in English, German and French.
 
 Sentences name things in the nominative only and agree in number and gender, so that a small table of words is
-enough for grammatical text; a size is said of single things only, since many are made to fit. Where one word would be ambiguous to a language identifier, ``captions`` offers several
-sentences of one scene and the caller takes the first that suits.
+enough for grammatical text. A size is said of single things only, since many are made to fit. ``captions`` gives
+several sentences of one scene: a caller that needs a certain language identified takes the first that suits.
 """
 
 from __future__ import annotations

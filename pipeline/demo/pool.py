@@ -1,4 +1,4 @@
-"""The embedded pool: drawn pictures with true captions, and among them the faults of the real web, planted and known."""
+"""The embedded pool: drawn pictures with true captions, and among them the faults of the real web, planted."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def write_demo_pool(folder: Path, base_url: str, rows: int = 800, seed: int = 0)
 
 
 def pool_port(folder: Path) -> int:
-    """The port in the URLs of the pool in ``folder``, so that it can be served there again; 0 where there is no pool."""
+    """The port in the URLs of the pool in ``folder``, to serve it there again; 0 where there is no pool."""
     if not (folder / POOL_FILE).is_file():
         return 0
     good = pl.read_parquet(folder / POOL_FILE, columns=["url", "planted"]).filter(planted="")

@@ -32,6 +32,8 @@ BACKGROUNDS = ("plain", "gradient", "stripes", "checks", "field")
 #: How two groups lie to each other: the first left of the second, or the first above the second.
 ARRANGEMENTS = ("alone", "beside", "stacked")
 MAX_COUNT = 5
+_GROUNDS = ("green", "brown", "yellow", "white")
+_SKIES = ("blue", "grey", "orange")
 
 #: Width and height in pixels. All pass the usual image rules (shorter side at least 200, aspect at most 3); the
 #: larger ones are above 512, so that a resize has something to do.
@@ -94,7 +96,7 @@ def _pick(rng: np.random.Generator, items: tuple[Item, ...] | list[Item]) -> Ite
 def _random_background(rng: np.random.Generator) -> Background:
     kind = _pick(rng, BACKGROUNDS)
     if kind == "field":
-        return Background(kind, _pick(rng, ["green", "brown", "yellow", "white"]), _pick(rng, ["blue", "grey", "orange"]))
+        return Background(kind, _pick(rng, _GROUNDS), _pick(rng, _SKIES))
     colour = _pick(rng, list(COLOURS))
     return Background(kind, colour, _pick(rng, [name for name in COLOURS if name != colour]))
 

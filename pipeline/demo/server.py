@@ -26,7 +26,9 @@ from pathlib import Path, PurePosixPath
 
 from aiohttp import web
 
-HTML_PAGE = b"<!DOCTYPE html>\n<html><head><title>Sorry</title></head><body><p>This picture has moved.</p></body></html>\n"
+HTML_PAGE = (
+    b"<!DOCTYPE html>\n<html><head><title>Sorry</title></head><body><p>This picture has moved.</p></body></html>\n"
+)
 ENDLESS_BYTES = 64 << 20
 _DRIP_SECONDS = 0.2
 _STALL_SECONDS = 3600.0

@@ -11,10 +11,10 @@ def truth_table(truth: pl.DataFrame, ledger: pl.DataFrame) -> pl.DataFrame:
     """One line for each planted kind: how many of its rows ended as they should.
 
     ``truth`` has ``row``, ``planted`` and ``expect`` (a reason, ``kept``, or several joined by "|" of which any will
-    do); ``ledger`` has ``row`` and ``reason`` (null or ``kept`` where the row was kept). The result has ``planted`` ("" for good pairs, which come first, then
-    by name), ``expect``, ``rows``, ``as_expected``, ``otherwise`` and ``instead`` (the other outcomes with their
-    counts, most frequent first, such as "kept 2, timeout 1"). Raises ValueError unless both name the same rows,
-    each once.
+    do); ``ledger`` has ``row`` and ``reason`` (null or ``kept`` where the row was kept). The result has ``planted``
+    ("" for good pairs, which come first, then by name), ``expect``, ``rows``, ``as_expected``, ``otherwise`` and
+    ``instead`` (the other outcomes with their counts, most frequent first, such as "kept 2, timeout 1"). Raises
+    ValueError unless both name the same rows, each once.
     """
     for name, frame in (("truth", truth), ("ledger", ledger)):
         if frame["row"].n_unique() != frame.height:
@@ -24,9 +24,7 @@ def truth_table(truth: pl.DataFrame, ledger: pl.DataFrame) -> pl.DataFrame:
     outcome = ledger.select(pl.col("row").cast(pl.UInt64), pl.col("reason").fill_null(KEPT).alias("outcome"))
     as_expected = pl.col("expect").str.split("|").list.contains(pl.col("outcome"))
     joined = (
-        truth.with_columns(pl.col("row").cast(pl.UInt64))
-        .join(outcome, on="row")
-        .with_columns(as_expected=as_expected)
+        truth.with_columns(pl.col("row").cast(pl.UInt64)).join(outcome, on="row").with_columns(as_expected=as_expected)
     )
     return (
         joined.group_by("planted", "expect")

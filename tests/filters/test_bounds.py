@@ -12,7 +12,7 @@ def test_sound_bounds_pass(low, high):
 
 @pytest.mark.parametrize("bound", [float("nan"), float("inf"), True])
 def test_a_bound_is_a_finite_number(bound):
-    with pytest.raises(ValueError, match="rule: high is .*; it must be a finite number"):
+    with pytest.raises(ValueError, match=r"rule: high is .*; it must be a finite number"):
         check_bounds("rule", "low", None, "high", bound)
 
 

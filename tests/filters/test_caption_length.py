@@ -4,7 +4,7 @@ import sys
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairmill.filters.caption_length import CaptionLength, word_count
@@ -36,6 +36,7 @@ def test_words_part_where_python_parts_them_at_every_code_point():
     assert counted.to_list() == [len(caption.split()) for caption in captions]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.none() | texts, max_size=20),
     st.tuples(*[st.none() | st.integers(0, 4)] * 2),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairmill.filters.column_range import ColumnRange
@@ -16,6 +16,7 @@ def test_the_reasons_name_the_column():
     assert first_reason([rule], frame).to_list() == ["clip_too_low", None, None, "clip_too_high"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(width=32), max_size=20), st.floats(-1, 1))
 def test_float32_scores_are_bounded_as_numpy_does(scores, bound):
     frame = pl.DataFrame({"score": scores}, schema={"score": pl.Float32})

@@ -5,7 +5,7 @@ import sys
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairmill.filters.datacomp import basic_filter
@@ -47,6 +47,7 @@ texts = st.text(st.characters(exclude_categories=("Cs",)) | st.sampled_from(whit
 sides = st.integers(0, 700) | st.sampled_from([199, 200, 201, 600, 601])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(texts, sides, sides), max_size=10))
 def test_row_equal_on_any_text_and_size(rows):
     captions, widths, heights = ([row[i] for row in rows] for i in range(3))

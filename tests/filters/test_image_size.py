@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairmill.filters.image_size import ImageSize
@@ -41,6 +41,7 @@ def test_an_upper_side():
 side = st.integers(1, 5000)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(side, side), max_size=30), st.floats(1, 10))
 def test_the_aspect_is_that_of_python(sizes, max_aspect):
     rule = ImageSize(min_side=None, max_aspect=max_aspect)

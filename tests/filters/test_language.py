@@ -37,7 +37,7 @@ def test_a_confidence_on_the_bound_passes():
 
 @pytest.mark.parametrize("keep", [(), "en", ("en", ""), (None,)])
 def test_keep_lists_codes(keep):
-    with pytest.raises(ValueError, match="language: keep is .*; it must list at least one language code"):
+    with pytest.raises(ValueError, match=r"language: keep is .*; it must list at least one language code"):
         Language(keep=keep)
 
 

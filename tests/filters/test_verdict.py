@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairmill.filters.caption_length import CaptionLength
@@ -46,6 +46,7 @@ rows = st.lists(
 SCHEMA = {"caption": pl.String, "score": pl.Float32, "original_width": pl.Int32, "original_height": pl.Int32}
 
 
+@settings(deadline=None)
 @given(rows, st.permutations(RULES))
 def test_the_first_reason_heads_the_list_of_all(table, rules):
     frame = pl.DataFrame(table, schema=SCHEMA)

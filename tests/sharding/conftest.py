@@ -52,7 +52,8 @@ def table() -> pl.DataFrame:
             "split": ["train"] * 24 + ["val"] * 6,
         }
     )
-    names, places = [], []
+    names: list[str] = []
+    places: list[int] = []
     for split, samples, shards in (("train", 24, 3), ("val", 6, 2)):
         for number, (start, stop) in enumerate(shard_sizes(samples, shards)):
             names += [shard_name(split, number, shards)] * (stop - start)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairmill.sharding.record import RecordSchema, encode_record, record_schema
+from pairmill.sharding.record import RecordKind, RecordSchema, encode_record, record_schema
 
 SCHEMA: RecordSchema = {"b": "string", "a": "int", "c": "float", "d": "bool", "e": "hex"}
 
@@ -54,7 +54,7 @@ def test_a_value_of_the_wrong_kind_names_its_key() -> None:
         encode_record({"a": "many"}, SCHEMA)
 
 
-KINDS = {
+KINDS: dict[RecordKind, st.SearchStrategy[Any]] = {
     "string": st.text(),
     "int": st.integers(),
     "float": st.floats(),

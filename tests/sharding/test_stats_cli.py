@@ -269,7 +269,7 @@ def test_keys_and_members_across_shards(tmp_path: Path, stats: Stats) -> None:
     faults = [line for line in lines if not line.startswith("warning")]
     assert faults == [
         "a.tar: sample '1' has members txt jpg, the first has jpg txt (and 1 more like it)",
-        "b.tar: key '1' is in a.tar too (and 1 more like it)",
+        "b.tar: key '2' is in a.tar too (and 1 more like it)",
     ]
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
 import fasttext
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairmill.transforms import language
@@ -22,10 +23,10 @@ def test_languages_of_plain_sentences():
             "A dog sleeps on the sofa",
             "Ein Hund schläft auf dem Sofa",
             "Un chien dort sur le canapé",
-            "一只狗在沙发上睡觉",
+            "Un perro duerme en el sofá del salón",
         ]
     )
-    assert lang.to_list() == ["en", "de", "fr", "zh"]
+    assert lang.to_list() == ["en", "de", "fr", "es"]
     assert (lang.name, lang.dtype) == ("lang", pl.String)
     assert (confidence.name, confidence.dtype) == ("lang_confidence", pl.Float32)
     assert confidence.is_between(0.5, 1.0).all()
@@ -44,6 +45,7 @@ def test_line_feeds_are_spaces():
     assert broken[0].to_list() == ["de"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | st.text(st.characters()), max_size=8))
 def test_any_text_has_an_answer_that_depends_on_it_alone(captions):
     lang, confidence = identify_languages(captions)
@@ -66,7 +68,7 @@ def test_nothing_gives_empty_columns_of_the_right_type():
 
 
 def test_the_shipped_model_is_the_published_one():
-    assert language_model_sha256() == language.PUBLISHED_MODELS["lid.176.ftz"]
+    assert language_model_sha256() == "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
     assert language_model_sha256() == hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
 
 
@@ -81,29 +83,36 @@ def test_the_answers_are_those_of_the_model():
 
 def test_a_confidence_above_one_is_one(monkeypatch):
     class Sure:
-        class f:  # noqa: N801
+        class f:
             predict = staticmethod(lambda *_: [(1.00001, "__label__en")])
 
     monkeypatch.setattr(language, "_load", lambda *_: Sure)
     assert identify_languages(["a"])[1].to_list() == [1.0]
 
 
+def renamed(label: bytes) -> bytes:
+    """The shipped model with another label in the place of ``en``."""
+    content = SHIPPED.read_bytes()
+    assert content.count(b"__label__en\0") == 1
+    return content.replace(b"__label__en\0", b"__label__" + label + b"\0")
+
+
 def test_a_model_of_ones_own_is_used_and_named_by_its_digest(tmp_path: Path):
     own = tmp_path / "own.ftz"
-    own.write_bytes(SHIPPED.read_bytes() + b"\0")  # another digest, the same model
+    own.write_bytes(renamed(b"q1"))
     settings = LanguageSettings(model=str(own))
-    assert identify_languages(["A dog on the sofa"], settings)[0].to_list() == ["en"]
+    assert identify_languages(["A dog on the sofa"], settings)[0].to_list() == ["q1"]
     assert language_model_sha256(settings) == hashlib.sha256(own.read_bytes()).hexdigest()
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path):
     own = tmp_path / "own.ftz"
     settings = LanguageSettings(model=str(own))
-    digests = []
-    for tail in (b"\0", b"\0\0"):
-        own.write_bytes(SHIPPED.read_bytes() + tail)
-        digests.append(language_model_sha256(settings))
-    assert digests[0] != digests[1]
+    for changed, label in enumerate(("q1", "q2")):
+        own.write_bytes(renamed(label.encode()))
+        os.utime(own, (changed, changed))
+        assert identify_languages(["A dog on the sofa"], settings)[0].to_list() == [label]
+        assert language_model_sha256(settings) == hashlib.sha256(own.read_bytes()).hexdigest()
 
 
 def test_the_model_is_loaded_once(monkeypatch):
@@ -115,19 +124,12 @@ def test_the_model_is_loaded_once(monkeypatch):
     assert loads == [str(SHIPPED)]
 
 
-@pytest.mark.parametrize("length", [10, 100, 900_000])
-def test_a_damaged_model_of_ones_own_is_a_clear_error(tmp_path: Path, length: int):
-    # Read in this process, these end it with a signal or exhaust its memory.
-    own = tmp_path / "own.ftz"
-    own.write_bytes(SHIPPED.read_bytes()[:length])
-    with pytest.raises(ValueError, match=r"language model .*own\.ftz is no fastText classifier, or is damaged"):
-        identify_languages(["a"], LanguageSettings(model=str(own)))
-
-
-def test_a_truncated_published_model_is_known_by_its_digest(tmp_path: Path):
-    cut = tmp_path / "lid.176.bin"
-    cut.write_bytes(SHIPPED.read_bytes()[:-13])  # it would load, and answer wrongly
-    with pytest.raises(ValueError, match=r"is not the published lid\.176\.bin \(sha256 [0-9a-f]{64}\)"):
+@pytest.mark.parametrize("length", [0, 10, 100, 900_000, 938_000])
+def test_a_damaged_model_is_a_clear_error(tmp_path: Path, length: int):
+    # Given to fastText, these end the process, take all its memory or answer wrongly.
+    cut = tmp_path / "cut.ftz"
+    cut.write_bytes(SHIPPED.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"^language model .*cut\.ftz: it is .*; name a fastText language model$"):
         identify_languages(["a"], LanguageSettings(model=str(cut)))
 
 
@@ -137,7 +139,7 @@ def test_missing_files_are_clear_errors(tmp_path: Path):
     with pytest.raises(ValueError, match="is not a file"):
         language_model_sha256(LanguageSettings(model=str(tmp_path)))
     text = shutil.copy(__file__, tmp_path / "notes.bin")
-    with pytest.raises(ValueError, match="is no fastText classifier"):
+    with pytest.raises(ValueError, match="it is no fastText model; name a fastText language model"):
         identify_languages(["a"], LanguageSettings(model=str(text)))
     with pytest.raises(ValueError, match="the path is empty"):
         LanguageSettings(model=" ")

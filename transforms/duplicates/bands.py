@@ -8,12 +8,12 @@ hardly differ in, so that the candidates of a row are one short run of each tabl
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from pairmill.transforms.duplicates.likeness import hamming
+from pairmill.transforms.duplicates.pictures import hamming
 
 _SECOND_BITS = 16  # the second number is below 2**16
 _KEY_BITS = 48  # what is left of a word for bits of the hash
@@ -80,7 +80,7 @@ def _band_sets(max_distance: int) -> list[_Bands]:
     together = 1 if max_distance <= 2 else 2  # above, single bands would be too narrow to tell hashes apart
     count = max_distance + together
     edges = [64 * i // count for i in range(count + 1)]
-    bands = [(low, high - low) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    bands = [(low, high - low) for low, high in pairwise(edges)]
     return [tuple((low, min(bits, _KEY_BITS)) for low, bits in chosen) for chosen in combinations(bands, together)]
 
 

@@ -16,7 +16,7 @@ def equal_groups(
     a survivor names itself. Raises ValueError for shapes that do not fit or a repeated rank.
     """
     keys = np.asarray(keys, dtype=np.uint64)
-    words = keys.reshape(len(keys), -1)
+    words = keys if keys.ndim == 2 else keys[:, np.newaxis]
     check_rank(rank, len(words))
     survivor = np.arange(len(words), dtype=np.int64)
     rows = survivor.copy() if known is None else np.flatnonzero(known)

@@ -6,6 +6,7 @@ is not collapsed into its first version.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from pairmill.transforms.duplicates.bands import BandIndex
 from pairmill.transforms.duplicates.equal import check_rank
-from pairmill.transforms.duplicates.likeness import THUMBNAIL_BYTES, NearSettings, Pictures
+from pairmill.transforms.duplicates.pictures import THUMBNAIL_BYTES, NearSettings, Pictures
 
 _BATCH = 4096  # rows settled together; the matches among them are held at once
 
@@ -41,76 +42,75 @@ class NearResult:
     oversized: tuple[NearGroup, ...]
 
 
-def near_duplicates(
-    phash: npt.NDArray[np.uint64],
-    thumbnails: npt.NDArray[np.uint8],
-    width: npt.NDArray[np.integer],
-    height: npt.NDArray[np.integer],
-    rank: _Rows,
-    settings: NearSettings | None = None,
-) -> NearResult:
+def near_duplicates(pictures: Pictures, rank: _Rows, settings: NearSettings | None = None) -> NearResult:
     """Collapse near duplicates: in the order of ``rank``, each row not yet claimed claims all such rows alike to it.
 
-    ``phash`` uint64 (n,); ``thumbnails`` uint8 (n, 192), the 8 x 8 RGB means; ``width``, ``height`` (n,) in pixels;
-    ``rank`` int64 (n,) without repeats, the smallest survives (``survivor_rank``). Blank pictures match nothing.
+    ``rank`` is int64 (n,) without repeats, the smallest survives (``survivor_rank``). Blank pictures match nothing.
     The answer does not depend on the order of the rows, and no pair within the bounds is missed. Beside its
-    arguments it needs some 150 bytes a row. Raises ValueError for arrays that do not fit together.
+    arguments it needs some 150 bytes a row. Time grows with the rows, except where very many unlike pictures of
+    one brightness share a hash: these are compared with one another. Raises ValueError for a rank that does not
+    order the rows.
     """
     settings = settings or NearSettings()
-    pictures = Pictures(phash, thumbnails, width, height)
-    check_rank(rank, len(phash))
+    check_rank(rank, len(pictures.phash))
     candidates = np.flatnonzero(~pictures.blank())
     order = candidates[np.argsort(rank[candidates])]
-    owner = _claim(pictures, order, settings)
-    star = np.arange(len(phash), dtype=np.int64)
-    star[order] = order[owner]
+    star = np.arange(len(rank), dtype=np.int64)
+    star[order] = order[_Claims(pictures, order, settings).settled()]
     return _with_oversized(star, settings.max_group)
 
 
-def _claim(pictures: Pictures, order: _Rows, settings: NearSettings) -> _Rows:
-    """For each place in ``order`` the place of its survivor. Places stand for rows from here on, best first."""
-    phash, brightness = pictures.phash[order], pictures.brightness()[order]
-    slack = int(settings.max_thumbnail_difference * THUMBNAIL_BYTES)
-    index = BandIndex(phash, brightness, settings.max_distance, slack)
-    owner = np.arange(len(order), dtype=np.int64)
-    for start in range(0, len(order), _BATCH):
-        batch = np.arange(start, min(start + _BATCH, len(order)))
-        batch = batch[owner[batch] == batch]
-        among = BandIndex(phash[batch], brightness[batch], settings.max_distance, slack)
-        matches = [
-            _alike_places(pictures, order, batch[query], batch[row], settings, owner)
-            for query, row in among.close_to(phash[batch], brightness[batch])
-        ]
-        _claim_within(matches, owner)
-        survivors = batch[owner[batch] == batch]
-        for query, row in index.close_to(phash[survivors], brightness[survivors]):
-            better, worse = _alike_places(pictures, order, survivors[query], row, settings, owner)
-            np.minimum.at(owner, worse, better)
-    return owner
+class _Claims:
+    """Rows in order of rank, and who claimed each. A number here is a place in ``order``: the smaller the better."""
 
+    def __init__(self, pictures: Pictures, order: _Rows, settings: NearSettings) -> None:
+        self._pictures = pictures
+        self._order = order
+        self._settings = settings
+        self._phash, self._brightness = pictures.phash[order], pictures.brightness()[order]
+        self._owner = np.arange(len(order), dtype=np.int64)
 
-def _alike_places(
-    pictures: Pictures, order: _Rows, better: _Rows, worse: _Rows, settings: NearSettings, owner: _Rows
-) -> tuple[_Rows, _Rows]:
-    """The pairs in which ``better`` may claim ``worse``: alike, and ``worse`` not claimed by a row as good."""
-    open_pairs = owner[worse] > better  # a row's owner is never worse than itself, so this also orders the pair
-    better, worse = better[open_pairs], worse[open_pairs]
-    alike = pictures.alike(order[better], order[worse], settings)
-    return better[alike], worse[alike]
+    def settled(self) -> _Rows:
+        """For each place the place of its survivor."""
+        whole = self._index(np.arange(len(self._order)))
+        for start in range(0, len(self._order), _BATCH):
+            batch = self._unclaimed(np.arange(start, min(start + _BATCH, len(self._order))))
+            matches = [self._alike(batch[query], batch[row]) for query, row in self._close(self._index(batch), batch)]
+            self._claim_within(matches)
+            survivors = self._unclaimed(batch)
+            for query, row in self._close(whole, survivors):
+                better, worse = self._alike(survivors[query], row)
+                np.minimum.at(self._owner, worse, better)
+        return self._owner
 
+    def _index(self, places: _Rows) -> BandIndex:
+        slack = int(self._settings.max_thumbnail_difference * THUMBNAIL_BYTES)
+        return BandIndex(self._phash[places], self._brightness[places], self._settings.max_distance, slack)
 
-def _claim_within(matches: list[tuple[_Rows, _Rows]], owner: _Rows) -> None:
-    """Settle the rows of one batch among themselves, best first: what is claimed claims nothing."""
-    pairs = np.concatenate([np.empty((2, 0), dtype=np.int64), *map(np.stack, matches)], axis=1)
-    if not pairs.size:
-        return
-    better, worse = pairs
-    by_better = np.argsort(better, kind="stable")
-    better, worse = better[by_better], worse[by_better]
-    claimants, starts = np.unique(better, return_index=True)
-    for claimant, claimed in zip(claimants, np.split(worse, starts[1:]), strict=True):
-        if owner[claimant] == claimant:
-            owner[claimed] = np.minimum(owner[claimed], claimant)
+    def _close(self, index: BandIndex, places: _Rows) -> Iterator[tuple[_Rows, _Rows]]:
+        return index.close_to(self._phash[places], self._brightness[places])
+
+    def _unclaimed(self, places: _Rows) -> _Rows:
+        return places[self._owner[places] == places]
+
+    def _alike(self, better: _Rows, worse: _Rows) -> tuple[_Rows, _Rows]:
+        """The pairs in which ``better`` may claim ``worse``: alike, and ``worse`` not claimed by a row as good."""
+        # The owner of a row is never worse than the row, so that this also leaves each pair in one order only.
+        open_pairs = self._owner[worse] > better
+        better, worse = better[open_pairs], worse[open_pairs]
+        alike = self._pictures.alike(self._order[better], self._order[worse], self._settings)
+        return better[alike], worse[alike]
+
+    def _claim_within(self, matches: list[tuple[_Rows, _Rows]]) -> None:
+        """Settle the rows of one batch among themselves, best first: what is claimed claims nothing."""
+        pairs = np.concatenate([np.empty((2, 0), dtype=np.int64), *map(np.stack, matches)], axis=1)
+        if not pairs.size:
+            return
+        better, worse = pairs[:, np.argsort(pairs[0], kind="stable")]
+        claimants, starts = np.unique(better, return_index=True)
+        for claimant, claimed in zip(claimants, np.split(worse, starts[1:]), strict=True):
+            if self._owner[claimant] == claimant:
+                self._owner[claimed] = np.minimum(self._owner[claimed], claimant)
 
 
 def _with_oversized(star: _Rows, max_group: int) -> NearResult:

@@ -7,6 +7,7 @@ import ssl
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
+
 from pairmill.transforms.fetch.local import MACHINE_ERRNOS
 from pairmill.transforms.fetch.outcome import FetchAborted
 from pairmill.transforms.fetch.resolver import AddressRefused, DnsFailure, UnknownHost

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+from yarl import URL
+
 from pairmill.transforms.fetch.addresses import AddressPolicy, parse_address
 from pairmill.transforms.fetch.budget import ByteBudget
 from pairmill.transforms.fetch.deadline import deadline_at, move_deadline
@@ -20,7 +22,6 @@ from pairmill.transforms.fetch.robots_tag import opted_out
 from pairmill.transforms.fetch.settings import FetchSettings
 from pairmill.transforms.fetch.status import FetchStatus, status_of_http
 from pairmill.transforms.fetch.urls import UrlRefused, parse_url
-from yarl import URL
 
 #: (url, deadline on the event loop's clock, whether more URLs of this host follow) → what one attempt gave.
 Fetcher = Callable[[str, float, bool], Awaitable[FetchedBytes]]

@@ -67,6 +67,8 @@ def fetch_blocks(
     joined; then it is raised, as FetchAborted with one line where it came from a sink, or where this machine ran out of
     memory or file handles. The same happens, silently, when the caller stops iterating.
     """
+    if settings.engine != "pairmill" and open_network is None:
+        raise ValueError(f"fetch.engine: {settings.engine} has its own way in, fetch_blocks_by_img2dataset")
     # aiohttp is imported where a URL is asked for: a pool of local files does without.
     network = open_network or functools.partial(_open_async_network, settings)
     lane: _Lane[ResultT] = _Lane(settings, store, open_sink, root, progress=progress, open_network=network)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+
 from pairmill.transforms.fetch.addresses import AddressPolicy
 
 #: Finds the numeric addresses of a host; raises UnknownHost or DnsFailure.

@@ -70,9 +70,7 @@ class FetchSettings:
         if not math.isfinite(self.backoff_s):
             raise ValueError(f"backoff_s: {self.backoff_s} is not a time; give seconds, 0 or above")
         if self.buffer_bytes < self.max_bytes:
-            raise ValueError(
-                f"buffer_bytes: {self.buffer_bytes} is less than max_bytes, {self.max_bytes}; raise it"
-            )
+            raise ValueError(f"buffer_bytes: {self.buffer_bytes} is less than max_bytes, {self.max_bytes}; raise it")
         _check_header("user_agent", self.user_agent)
         _check_header("contact", self.contact)
         if not self.agent_token:

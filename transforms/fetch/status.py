@@ -63,6 +63,7 @@ class FetchStatus(str, Enum):
     UNDECODABLE = "undecodable", "an image that is truncated, corrupt, or cannot be decoded"
     UNSUPPORTED_FORMAT = "unsupported_format", "an image of a kind that is not taken"
     TOO_MANY_PIXELS = "too_many_pixels", "more pixels than the recipe takes"
+    TOO_SMALL = "too_small", "a side shorter than the recipe takes"
     ANIMATED = "animated", "more than one frame, where the recipe takes only stills"
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import socket
 
-from pairmill.transforms.fetch.status import FetchStatus
 from yarl import URL
+
+from pairmill.transforms.fetch.status import FetchStatus
 
 SCHEMES = ("http", "https")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")

@@ -6,8 +6,9 @@ import io
 from functools import lru_cache
 
 import numpy as np
-from pairmill.transforms.image.refusal import Refused
 from PIL import Image, ImageCms
+
+from pairmill.transforms.image.refusal import Refused
 
 #: A profile larger than this is not read (CMYK press profiles have 0.5 to 3 MB).
 _MAX_PROFILE_BYTES = 8 << 20
@@ -81,13 +82,16 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         return None
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+        if mode == "L":  # lcms would interpolate grey between 33 points
+            flags |= ImageCms.Flags.NOOPTIMIZE
         transform = ImageCms.ImageCmsTransform(
             source,
             _SRGB,
             mode,
             "RGB",
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            flags=flags,
         )
         probe = _probe(mode)
         moved = np.asarray(transform.apply(probe)).astype(int) - np.asarray(probe.convert("RGB"))

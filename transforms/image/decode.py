@@ -10,12 +10,6 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-import pairmill.transforms.image.codecs  # noqa: F401  (one thread an image, nothing on stderr)
-from pairmill.transforms.image.colour import foreign_profile, to_srgb
-from pairmill.transforms.image.jpeg import JpegLayout, read_layout
-from pairmill.transforms.image.refusal import Refused
-from pairmill.transforms.image.settings import ImageSettings
-from pairmill.transforms.image.sniff import sniff
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -28,6 +22,13 @@ from PIL import (
     WebPImagePlugin,
     features,
 )
+
+import pairmill.transforms.image.codecs  # noqa: F401  (one thread an image, nothing on stderr)
+from pairmill.transforms.image.colour import foreign_profile, to_srgb
+from pairmill.transforms.image.jpeg import JpegLayout, read_layout
+from pairmill.transforms.image.refusal import Refused
+from pairmill.transforms.image.settings import ImageSettings
+from pairmill.transforms.image.sniff import sniff
 
 _PLUGINS: dict[str, Any] = {
     "JPEG": JpegImagePlugin.JpegImageFile,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.fftpack
-from pairmill.transforms.image.lanczos import to_32x32
 from PIL import Image
+
+from pairmill.transforms.image.lanczos import to_32x32
 
 _HASH_SIDE = 8
 _THUMBNAIL_SIDE = 8
-#: Pixels are first averaged in whole blocks, such that a cell keeps at least this many samples a side: half the time.
-_SAMPLES_PER_CELL = 16.0
 
 
 def phash(image: Image.Image) -> int:
@@ -28,7 +27,11 @@ def phash(image: Image.Image) -> int:
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """8 x 8 RGB area averages of an image (mode RGB or L), 192 bytes, row-major."""
+    """8 x 8 RGB area averages of an image (mode RGB or L), 192 bytes, row-major: Pillow's box filter.
+
+    A pixel counts for the cell in which its centre lies; in images below 8 pixels a cell shows the pixel under it.
+    Shrinking by whole blocks first would halve the 0.2 ms, and cost up to 4 of the 8 levels by which copies may differ.
+    """
     side = (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE)
-    small = image.resize(side, Image.Resampling.BOX, reducing_gap=_SAMPLES_PER_CELL)
+    small = image.resize(side, Image.Resampling.BOX)
     return small.convert("RGB").tobytes()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+
 import pairmill.transforms.image.codecs  # noqa: F401  (one thread an image)
 from pairmill.transforms.image.settings import ImageSettings
 

@@ -88,7 +88,7 @@ class DelimitedRows:
                 self._again.appendleft(line)
                 raise _Runaway
             self._record.append(line)
-            yield line.decode("utf-8", "surrogateescape")
+            yield _text(line)
 
     def _error(self, fields: list[str]) -> str | None:
         if fields and len(fields) != self._width:
@@ -104,11 +104,17 @@ class DelimitedRows:
 
     def _is_strict(self) -> bool:
         """Whether a row of several lines is quoted to the letter: a stray quote mostly closes at another stray one."""
-        lines = [line.decode("utf-8", "surrogateescape") for line in self._record]
+        lines = [_text(line) for line in self._record]
         try:
             return len(list(csv.reader(lines, delimiter=self._dialect.delimiter, strict=True))) == 1
         except csv.Error:
             return False
+
+
+def _text(line: bytes) -> str:
+    """The line as text; the csv module of Python 3.10 refuses NUL, so it is replaced here, as blocks do anyway."""
+    text = line.decode("utf-8", "surrogateescape")
+    return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
 def header_of(path: Path, dialect: Dialect, names: tuple[str, ...] | None) -> tuple[tuple[str, ...] | None, int]:

@@ -82,8 +82,9 @@ def format_of(name: str) -> PoolFormat | None:
 def pool_files(spec: PoolSpec) -> tuple[PoolFormat, list[FoundFile]]:
     """The pool's format and its files, relative to the pool's folder and in reading order (none listed for ``files``).
 
-    Left out of a folder: hidden files, names with a leading underscore (marks of Spark and img2dataset), img2dataset's
-    ``_stats.json``, and the files of other formats. Raises PoolError when nothing is there or the format is unclear.
+    Left out of a folder: hidden files, files and folders with a leading underscore (Spark's ``_SUCCESS``, img2dataset's
+    ``_tmp``), img2dataset's ``_stats.json``, and the files of other formats.
+    Raises PoolError when nothing is there or the format is unclear.
     """
     path = Path(spec.path)
     if not path.exists():
@@ -112,8 +113,7 @@ def pool_files(spec: PoolSpec) -> tuple[PoolFormat, list[FoundFile]]:
 
 
 def _is_mark(name: str) -> bool:
-    base = name.rpartition("/")[2]
-    return base.startswith("_") or base.endswith("_stats.json")
+    return name.endswith("_stats.json") or any(part.startswith("_") for part in name.split("/"))
 
 
 def _format_of_folder(path: Path, counts: Counter[PoolFormat]) -> PoolFormat:

@@ -18,7 +18,8 @@ MARK_COLUMNS: dict[str, pl.DataType] = {"row_error": pl.String(), "other_fields"
 _SHARED_NAMES = {"original_width": pl.Int32(), "original_height": pl.Int32()}
 
 #: Names of ours; a pool's column of such a name becomes ``pool_`` + name.
-RESERVED = (set(POOL_COLUMNS) | set(MARK_COLUMNS) | set(IMAGE_COLUMNS) | {"row_id", "status"}) - set(_SHARED_NAMES)
+_STEP_NAMES = {"row_id", "status", "status_detail", "spool", "spool_offset", "key", "shard", "index", "split"}
+RESERVED = (set(POOL_COLUMNS) | set(MARK_COLUMNS) | set(IMAGE_COLUMNS) | _STEP_NAMES) - set(_SHARED_NAMES)
 
 #: Left behind by pandas' index, no column of any publisher.
 ARTEFACTS = {"__index_level_0__", "Unnamed: 0", ""}

@@ -31,6 +31,7 @@ class PoolSpec:
     ``block_rows`` is the size of a block in rows. ``rekey`` sets the pool's own uids aside (as ``pool_uid``) and
     makes new ones from (url or path, caption).
 
+    Of documents: ``columns`` may also name the lists ``texts`` and ``images``, and ``document_id``.
     Of csv and tsv: ``delimiter`` is one character; ``header`` names the columns of files that have no header line;
     ``quoting`` is whether ``"`` quotes a field (true unless a preset says no).
 

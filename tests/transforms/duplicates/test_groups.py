@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairmill.transforms.duplicates.groups import duplicate_groups
@@ -16,6 +16,7 @@ def linked(draw):
     return rows, [np.array(link, dtype=np.int64) for link in links]
 
 
+@settings(deadline=None)
 @given(linked())
 def test_a_group_is_what_links_reach(case):
     rows, links = case

@@ -3,12 +3,13 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairmill.transforms.duplicates.keys import text_keys
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | st.text(st.characters()), max_size=20))
 def test_keys_are_equal_where_texts_are(texts):
     keys, known = text_keys(texts)

@@ -6,18 +6,19 @@ import cv2
 import imagehash
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from pairmill.transforms.duplicates import near
-from pairmill.transforms.duplicates.likeness import NearSettings, Pictures
+from pairmill.transforms.duplicates.pictures import NearSettings, Pictures
 from pairmill.transforms.duplicates.near import near_duplicates
 
 
-def reference(phash, thumbnails, width, height, rank, settings) -> list[int]:
+def reference(pictures: Pictures, rank, settings) -> list[int]:
     """The same said plainly: row by row in order of rank, each compared with each."""
-    blank = Pictures(phash, thumbnails, width, height).blank()
+    phash, thumbnails, width, height = pictures.phash, pictures.thumbnails, pictures.width, pictures.height
+    blank = pictures.blank()
 
     def alike(a: int, b: int) -> bool:
         shapes = sorted([width[a] / height[a], width[b] / height[b]])
@@ -54,9 +55,10 @@ def pools(draw):
     thumbnails[rng.random(rows) < 0.1] = 77
     width = rng.choice([100, 101, 102, 103, 150], rows)
     height = np.full(rows, 100)
-    return phash, thumbnails.astype(np.uint8), width, height, rng.permutation(rows).astype(np.int64)
+    return Pictures(phash, thumbnails.astype(np.uint8), width, height), rng.permutation(rows)
 
 
+@settings(deadline=None)
 @given(pools(), st.integers(0, 4), st.sampled_from([1, 3, 4096]))
 def test_equal_to_comparing_all_with_all(pool, max_distance, batch):
     settings = NearSettings(max_distance=max_distance)
@@ -69,13 +71,20 @@ def test_equal_to_comparing_all_with_all(pool, max_distance, batch):
     assert (result.survivor[result.survivor] == result.survivor).all()
 
 
+def taken(pictures: Pictures, order) -> Pictures:
+    columns = (pictures.phash, pictures.thumbnails, pictures.width, pictures.height)
+    return Pictures(*(column[order] for column in columns))
+
+
+@settings(deadline=None)
 @given(pools(), st.randoms(use_true_random=False), st.integers(2, 6))
 def test_the_order_of_the_rows_does_not_matter(pool, random, max_group):
-    order = np.arange(len(pool[0]))
+    pictures, rank = pool
+    order = np.arange(len(rank))
     random.shuffle(order)
     settings = NearSettings(max_group=max_group)
     straight = near_duplicates(*pool, settings)
-    permuted = near_duplicates(*(column[order] for column in pool), settings)
+    permuted = near_duplicates(taken(pictures, order), rank[order], settings)
     assert order[permuted.survivor].tolist() == straight.survivor[order].tolist()
     assert order[permuted.star].tolist() == straight.star[order].tolist()
     named = {int(order[group.survivor]): sorted(order[group.members].tolist()) for group in permuted.oversized}
@@ -86,20 +95,20 @@ def test_a_chain_is_not_collapsed_into_its_first():
     rng = np.random.default_rng(1)
     picture = rng.integers(20, 150, 192).astype(np.uint8)
     drift = np.stack([picture + step for step in (0, 6, 12, 18)]).astype(np.uint8)
-    rows = np.full(4, 12345, dtype=np.uint64), drift, np.full(4, 10), np.full(4, 10), np.arange(4)
-    assert near_duplicates(*rows).survivor.tolist() == [0, 0, 2, 2]
+    pictures = Pictures(np.full(4, 12345, dtype=np.uint64), drift, np.full(4, 10), np.full(4, 10))
+    assert near_duplicates(pictures, np.arange(4)).survivor.tolist() == [0, 0, 2, 2]
 
 
 def test_a_huge_group_is_reported_and_stays():
     rng = np.random.default_rng(2)
     thumbnails = np.repeat(rng.integers(0, 256, (2, 192)), [7, 3], axis=0).astype(np.uint8)
     phash = np.repeat(np.array([3, 1 << 40], dtype=np.uint64), [7, 3])
-    size = np.full(10, 50)
-    result = near_duplicates(phash, thumbnails, size, size, np.arange(10)[::-1].copy(), NearSettings(max_group=6))
+    pictures = Pictures(phash, thumbnails, np.full(10, 50), np.full(10, 50))
+    result = near_duplicates(pictures, np.arange(10)[::-1].copy(), NearSettings(max_group=6))
     assert result.survivor.tolist() == [*range(7), 9, 9, 9]
     assert result.star.tolist() == [6] * 7 + [9] * 3
     assert [(group.survivor, group.members.tolist()) for group in result.oversized] == [(6, [0, 1, 2, 3, 4, 5])]
-    exactly = near_duplicates(phash, thumbnails, size, size, np.arange(10), NearSettings(max_group=7))
+    exactly = near_duplicates(pictures, np.arange(10), NearSettings(max_group=7))
     assert exactly.survivor.tolist() == [0] * 7 + [7] * 3
 
 
@@ -111,23 +120,23 @@ def test_a_crowd_larger_than_a_batch():
     thumbnails = rng.integers(0, 256, (kinds, 192)).astype(np.uint8)[kind]
     phash = np.full(rows, 0xABCDEF, dtype=np.uint64)
     rank = rng.permutation(rows)
-    result = near_duplicates(phash, thumbnails, kind + 9, kind + 9, rank, NearSettings(max_group=rows))
+    result = near_duplicates(Pictures(phash, thumbnails, kind + 9, kind + 9), rank, NearSettings(max_group=rows))
     best = np.full(kinds, rows)
     np.minimum.at(best, kind, rank)
     assert (rank[result.survivor] == best[kind]).all()
 
 
 def test_a_repeated_rank_is_refused():
-    rows = np.zeros(2, dtype=np.uint64), np.zeros((2, 192), dtype=np.uint8), np.ones(2), np.ones(2)
+    pictures = Pictures(np.zeros(2, dtype=np.uint64), np.zeros((2, 192), dtype=np.uint8), np.ones(2), np.ones(2))
     with pytest.raises(ValueError, match="rank repeats a number"):
-        near_duplicates(*rows, np.zeros(2, dtype=np.int64))
+        near_duplicates(pictures, np.zeros(2, dtype=np.int64))
 
 
-def measure(images: list[Image.Image]):
+def measure(images: list[Image.Image]) -> Pictures:
     phash = [int(str(imagehash.phash(image)), 16) for image in images]
     small = [cv2.resize(np.asarray(image), (8, 8), interpolation=cv2.INTER_AREA).reshape(-1) for image in images]
     width, height = (np.array(side) for side in zip(*(image.size for image in images), strict=True))
-    return np.array(phash, dtype=np.uint64), np.stack(small), width, height
+    return Pictures(np.array(phash, dtype=np.uint64), np.stack(small), width, height)
 
 
 def opened(paths: list[Path]) -> list[Image.Image]:
@@ -143,14 +152,14 @@ def circle(colour: str) -> Image.Image:
 def test_pictures_that_differ_in_colour_alone_are_not_duplicates():
     # Red and green as bright as one another: converted to grey, as the hash sees them, the circles are equal.
     measured = measure([circle("#ff0000"), circle("#008200"), circle("#fe0000")])
-    assert len(set(measured[0].tolist())) == 1
-    assert near_duplicates(*measured, np.arange(3)).survivor.tolist() == [0, 1, 0]
+    assert len(set(measured.phash.tolist())) == 1
+    assert near_duplicates(measured, np.arange(3)).survivor.tolist() == [0, 1, 0]
 
 
 def test_blank_pictures_match_nothing():
     images = [Image.new("RGB", (64, 64), colour) for colour in ("black", "black", "grey", "grey", "white", "navy")]
     measured = measure(images)
-    assert near_duplicates(*measured, np.arange(6)).survivor.tolist() == list(range(6))
+    assert near_duplicates(measured, np.arange(6)).survivor.tolist() == list(range(6))
 
 
 @pytest.mark.real_data
@@ -161,14 +170,14 @@ def test_no_real_photograph_is_taken_for_another(shared_data):
     assert len(paths) == 1239
     measured = measure(opened(paths))
     for max_distance in (2, 6):
-        result = near_duplicates(*measured, np.arange(len(paths)), NearSettings(max_distance=max_distance))
+        result = near_duplicates(measured, np.arange(len(paths)), NearSettings(max_distance=max_distance))
         assert result.survivor.tolist() == list(range(len(paths)))
 
 
 @pytest.mark.real_data
 def test_edits_of_real_photographs(shared_data):
     bridge = sorted((shared_data / "near_dups" / "bridge_mods").iterdir())
-    result = near_duplicates(*measure(opened(bridge)), np.arange(len(bridge)))
+    result = near_duplicates(measure(opened(bridge)), np.arange(len(bridge)))
     survivors = {path.stem: bridge[s].stem for path, s in zip(bridge, result.survivor, strict=True)}
     found = {"blur-a-little", "blur-a-lot", "high-contrast", "high-saturation", "sharpen-a-little"}
     found |= {"shrink-a-little", "shrink-a-lot", "aaa-orig"}
@@ -183,6 +192,6 @@ def test_edits_of_real_photographs(shared_data):
 def test_mirrored_turned_and_squeezed_photographs_stay(shared_data):
     folder = shared_data / "near_dups" / "ukbench_mixed"
     paths = [path for path in sorted(folder.iterdir()) if "corrupt" not in path.name]
-    result = near_duplicates(*measure(opened(paths)), np.arange(len(paths)))
+    result = near_duplicates(measure(opened(paths)), np.arange(len(paths)))
     assert len(paths) == 5
     assert result.survivor.tolist() == list(range(5))

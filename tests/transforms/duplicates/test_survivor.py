@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairmill.transforms.duplicates.keys import text_keys
@@ -20,6 +20,7 @@ def rank_of(policy, rows, ids):
     return survivor_rank(policy, ids, uid_keys=uid_keys, width=width, height=height, fetched_bytes=size)
 
 
+@settings(deadline=None)
 @given(row_lists)
 def test_the_largest_survives_then_the_heaviest_then_the_lot(rows):
     ids = np.arange(len(rows), dtype=np.uint64) + 5
@@ -33,6 +34,7 @@ def test_the_largest_survives_then_the_heaviest_then_the_lot(rows):
     assert np.argsort(rank_of("uid", rows, ids)).tolist() == by_uid
 
 
+@settings(deadline=None)
 @given(row_lists, st.randoms(use_true_random=False), st.sampled_from(["largest", "uid", "first"]))
 def test_the_order_of_the_rows_does_not_matter(rows, random, policy):
     ids = np.arange(len(rows), dtype=np.uint64)

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pairmill.transforms.fetch.budget import ByteBudget
 from pairmill.transforms.fetch.frontier import Frontier, UrlTask
 from pairmill.transforms.fetch.outcome import Want

@@ -14,6 +14,7 @@ from email.utils import formatdate
 from typing import Any
 
 import pytest
+
 from pairmill.transforms.fetch import http
 from pairmill.transforms.fetch.lane import fetch_blocks
 from pairmill.transforms.fetch.network import AsyncNetwork

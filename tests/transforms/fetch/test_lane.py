@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pairmill.transforms.fetch.lane import fetch_blocks
 from pairmill.transforms.fetch.network import AsyncNetwork
 from pairmill.transforms.fetch.outcome import (
@@ -362,6 +363,11 @@ def test_bodies_that_wait_are_bounded():
 
     run([job], web, chosen, store=store)
     assert max(held) <= chosen.concurrency + chosen.prefetch
+
+
+def test_another_engine_is_not_silently_ours():
+    with pytest.raises(ValueError, match="fetch_blocks_by_img2dataset"):
+        next(fetch_blocks([], FetchSettings(engine="img2dataset"), bytes, Sink))
 
 
 def test_progress_adds_up_and_is_told_from_the_callers_thread():

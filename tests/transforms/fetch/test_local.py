@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from pairmill.transforms.fetch.local import read_local
 from pairmill.transforms.fetch.outcome import Want
 

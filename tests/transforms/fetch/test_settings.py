@@ -10,12 +10,14 @@ from email.utils import formatdate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pairmill.transforms.fetch.outcome import FetchedBytes
 from pairmill.transforms.fetch.retry import parse_retry_after, retry_wait_s
 from pairmill.transforms.fetch.robots_tag import opted_out
 from pairmill.transforms.fetch.settings import OPT_OUT_DIRECTIVES, FetchSettings
 from pairmill.transforms.fetch.sniff import text_kind
 from pairmill.transforms.fetch.status import FetchStatus, parse_status, status_of_http
+from pairmill.transforms.image.refusal import REASONS
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,11 @@ def test_every_status_is_its_own_word_with_a_meaning():
         "too_slow",
         "unreadable_file",
     }
+
+
+def test_every_reason_of_the_decoder_is_a_status():
+    for reason in REASONS:
+        assert not parse_status(reason).transient
 
 
 @given(st.integers(100, 999))

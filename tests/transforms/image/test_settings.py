@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from pairmill.transforms.image.settings import ImageSettings
 
 

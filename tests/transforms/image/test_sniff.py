@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pairmill.transforms.image.refusal import REASONS, ImageFailure
 from pairmill.transforms.image.settings import ImageSettings
 from pairmill.transforms.image.sniff import ACCEPTED
@@ -50,10 +51,12 @@ def test_what_is_no_picture_is_named(body: bytes, reason: str, detail: str) -> N
     assert detail in failure.detail
 
 
-MAGICS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\x00", b"MM\x00*", b"BM", b"RIFF\x99\x00\x00\x00WEBP"]
+MAGICS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\x00", b"MM\x00*", b"BM"]
 
 
-@given(st.sampled_from(MAGICS), st.binary(max_size=400))
+# The package silences these at import, but pytest sets its own filters for each test.
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@given(st.sampled_from([*MAGICS, b"RIFF\x99\x00\x00\x00WEBP"]), st.binary(max_size=400))
 def test_any_bytes_have_an_outcome(magic: bytes, rest: bytes) -> None:
     outcome = store_image(magic + rest, ImageSettings(max_pixels=1_000_000))
     if isinstance(outcome, ImageFailure):

@@ -18,7 +18,7 @@ from pairmill.transforms.pool import parquet, plan
 from pairmill.transforms.pool.plan import plan_segments, pool_identity
 from pairmill.transforms.pool.read import read_segment
 from pairmill.transforms.pool.schema import MARK_COLUMNS, block_schema
-from pairmill.transforms.pool.spec import PoolError, PoolSpec
+from pairmill.transforms.pool.spec import PoolError, PoolSpec, pool_root
 
 
 def blocks_of(path: Path, **options: object) -> list[pl.DataFrame]:
@@ -216,6 +216,16 @@ def test_paths_of_a_table(tmp_path: Path) -> None:
     assert got["uid"][0] == pair_uid("a/1.jpg", "c")
 
 
+@pytest.mark.real_data
+def test_a_table_of_images_on_disk(shared_data: Path) -> None:
+    spec = PoolSpec(str(shared_data / "clothing" / "labels.parquet"), columns={"path": "file", "caption": ""})
+    got = pl.concat([b for s in plan_segments(spec) for b in read_segment(spec, s)])
+    assert got["row_error"].null_count() == got["caption"].null_count() == got.height == 1000
+    assert got["uid"].n_unique() == 1000
+    assert got["label"].n_unique() > 5
+    assert all((pool_root(spec) / p).is_file() for p in got["path"])
+
+
 def test_types_of_several_files_are_joined(tmp_path: Path) -> None:
     one = {"url": ["http://a"], "caption": ["c"]}
     pl.DataFrame({**one, "a": [1], "b": [1.5], "c": ["x"], "d": [None]}).write_parquet(tmp_path / "1.parquet")
@@ -329,15 +339,30 @@ def test_files_are_read_in_the_order_of_their_paths_at_any_depth(tmp_path: Path)
     for name in (".hidden.csv", "_temporary/z.txt", "a_stats.json", "_marks.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("no pool")
+    (tmp_path / "_temporary" / "part.csv").write_text("url,caption\nhttp://unfinished,c\n")
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
     got = read(tmp_path)["url"].to_list()
     assert got == ["http://a.csv", "http://b/1/x.csv", "http://b/2.csv", "http://b-1/y.csv"]
 
 
-def test_too_many_blocks_for_one_file(tmp_path: Path) -> None:
-    table(5_000).drop("boxes").write_csv(tmp_path / "a.csv")
+def test_too_many_blocks_for_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pairmill.transforms.pool.read.MAX_BLOCKS_IN_SEGMENT", 40)
+    table(50).drop("boxes").write_csv(tmp_path / "a.csv")
     with pytest.raises(PoolError, match="use a larger block_rows"):
         read(tmp_path, block_rows=1)
+    assert read(tmp_path, block_rows=2).height == 50
+    monkeypatch.setattr("pairmill.transforms.pool.plan.MAX_BLOCKS_IN_SEGMENT", 40)
+    table(50).write_parquet(tmp_path / "b.parquet")
+    with pytest.raises(PoolError, match="use a larger block_rows"):
+        plan_segments(PoolSpec(str(tmp_path / "b.parquet"), block_rows=1))
+
+
+def test_misfits_in_some_batches_only(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"url": [f"http://a/{i}" for i in range(9)], "caption": "c", "n": [*"1234x6789"]})
+    frame.write_parquet(tmp_path / "a.parquet", row_group_size=2)
+    got = read(tmp_path, dtypes={"n": "int"}, block_rows=4)
+    assert got["n"].to_list() == [1, 2, 3, 4, None, 6, 7, 8, 9]
+    assert got["other_fields"].to_list() == [None] * 4 + ['{"n":"x"}'] + [None] * 4
 
 
 def test_identity_is_of_names_sizes_and_spec(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ _SLICE = 1 << 16  # pairs compared at a time: their thumbnails take some 50 MB
 class NearSettings:
     """How alike two pictures must be. All three bounds must hold.
 
-    ``max_distance``: bits of 64 in which the hashes may differ (0 to 8). 2 finds no false pair in 1,239 distinct
-    photographs, where 6 finds 3 and 8 finds 13; pairs up to it are found without exception.
+    ``max_distance``: bits of 64 in which the hashes may differ (0 to 8); no pair up to it is missed. Among 1,239
+    distinct photographs hashes alone join 3 pairs at 6 and 13 at 8; with thumbnails and shapes none is joined.
     ``max_thumbnail_difference``: mean absolute difference of the 8 x 8 RGB thumbnails, in levels of 0 to 255.
     ``max_aspect_difference``: how much larger one ratio of width to height may be than the other, as a fraction.
     ``max_group``: a survivor with more rows than this, itself counted, is reported and its rows stay.

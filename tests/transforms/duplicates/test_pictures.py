@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pairmill.transforms.duplicates.likeness import NearSettings, Pictures, hamming
+from pairmill.transforms.duplicates.pictures import NearSettings, Pictures, hamming
 
 hashes = hnp.arrays(np.uint64, 30)
 thumbnail = hnp.arrays(np.uint8, 192)
@@ -19,11 +19,13 @@ def pictures(*thumbnails, phash=None, size=None) -> Pictures:
     return Pictures(phash, np.array(thumbnails, dtype=np.uint8), width, height)
 
 
+@settings(deadline=None)
 @given(hashes, hashes)
 def test_hamming_counts_bits(a, b):
     assert hamming(a, b).tolist() == [(x ^ y).bit_count() for x, y in zip(a.tolist(), b.tolist(), strict=True)]
 
 
+@settings(deadline=None)
 @given(thumbnail, thumbnail, st.floats(0, 255))
 def test_thumbnails_are_compared_by_their_mean_difference(one, other, bound):
     both = pictures(one, other)

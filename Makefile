@@ -1,0 +1,67 @@
+# pairmill: `make demo` and `make test` set up everything they need, and can be run again at once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+I2D := .venv-img2dataset
+FOLDERS := sharding filters transforms pipeline runners
+
+.PHONY: demo test lint links setup nginx clean
+
+demo: $(READY)  ## run the main job on the embedded pool; the dataset lands in demo-build/
+	@echo "== pairmill demo: an embedded pool, served on loopback, to shards in demo-build/"
+	@rm -rf demo-build
+	$(BIN)/pairmill demo demo-build --workers 2
+	$(BIN)/shard-stats demo-build/dataset --verify
+
+test: $(READY) links nginx $(I2D)/.ready lint  ## linter, types, tests
+	@echo "== tests"
+	PAIRMILL_IMG2DATASET_PYTHON=$(abspath $(I2D))/bin/python $(BIN)/pytest -n 2 -q
+
+lint: $(READY) links
+	@echo "== linter and types"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=.links $(BIN)/mypy $(foreach folder,$(FOLDERS),-p pairmill.$(folder))
+
+setup: $(READY)
+
+# Debian's python3 may come without venv: ask for it where we may, say what to do where we may not.
+$(VENV)/bin/uv:
+	@echo "== environment in $(VENV) (once)"
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "pairmill needs Python 3.10 to 3.13; name one with: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); \
+	  else echo "python3 has no venv: install it (Debian, Ubuntu: sudo apt-get install python3-venv)"; exit 1; fi; }
+	@$(BIN)/pip install -q uv
+
+$(READY): $(VENV)/bin/uv setup.py pyproject.toml
+	@echo "== packages (once)"
+	@$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -e '.[dev]'
+	@touch $@
+
+# img2dataset pins old libraries and does not import on Python 3.13: its tests have an environment of their own.
+$(I2D)/.ready: $(VENV)/bin/uv setup.py
+	@echo "== img2dataset's own environment (once)"
+	@rm -rf $(I2D); $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' \
+	  && $(BIN)/uv venv -q $(I2D) --python $(BIN)/python \
+	  && $(BIN)/uv pip install -q --python $(I2D)/bin/python -e '.[run,img2dataset]' 'setuptools<81' \
+	  || { echo "   not here (it needs Python below 3.13): its tests are skipped"; mkdir -p $(I2D); }
+	@touch $@
+
+# The web server of the tests; without it those tests are skipped, saying so.
+nginx:
+	@command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && echo "== nginx (once)" && apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx-light >/dev/null; } \
+	  || echo "   nginx is not here: tests against it are skipped (Debian, Ubuntu: sudo apt-get install nginx-light)"
+
+# Five links, so that editors and type checkers find the mapped package.
+links:
+	@mkdir -p .links/pairmill
+	@for folder in $(FOLDERS); do ln -sfn ../../$$folder .links/pairmill/$$folder; done
+
+clean:
+	rm -rf $(VENV) $(I2D) .links .cache demo-build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
