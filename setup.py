@@ -27,6 +27,7 @@ RUN = [
     "pillow>=12.1.1,<13",
     "pydantic>=2.8",
     "pyyaml>=6",
+    "scipy>=1.11",
     "zstandard>=0.22",
 ]
 MODELS = ["ctranslate2>=4.4", "open_clip_torch>=3.0", "safetensors>=0.4", "torch>=2.4", "transformers>=4.50"]

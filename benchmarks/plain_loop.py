@@ -23,6 +23,7 @@ from pairmill.sharding.shard_plan import sample_key, shard_name, shard_sizes
 from pairmill.sharding.tar import TarAppender
 from pairmill.transforms.duplicates.equal import equal_groups
 from pairmill.transforms.duplicates.near import near_duplicates
+from pairmill.transforms.duplicates.pictures import Pictures
 from pairmill.transforms.duplicates.survivor import survivor_rank
 from pairmill.transforms.fetch.lane import fetch_blocks
 from pairmill.transforms.fetch.outcome import BlockJob, FetchOutcome, Want
@@ -127,14 +128,13 @@ def without_duplicates(recipe: Recipe, rows: pl.DataFrame) -> pl.DataFrame:
     fetched = rows.get_column("fetched_bytes").to_numpy()
     rank = survivor_rank(settings.survivor, numbers["row_id"], uid_keys=uids, **size, fetched_bytes=fetched)
     shas = np.stack(hex_halves(rows.get_column("sha256").str.slice(0, 32)), axis=1)
-    near = near_duplicates(
+    pictures = Pictures(
         phash=rows.get_column("phash").to_numpy(),
         thumbnails=np.frombuffer(b"".join(rows.get_column("thumbnail").to_list()), np.uint8).reshape(rows.height, -1),
         width=rows.get_column("width").to_numpy(),
         height=rows.get_column("height").to_numpy(),
-        rank=rank,
-        settings=settings.near_match,
     )
+    near = near_duplicates(pictures, rank, settings.near_match)
     stays = np.ones(rows.height, dtype=bool)
     if settings.sha256 == "reject":
         stays &= equal_groups(shas, rank) == np.arange(rows.height)

@@ -13,7 +13,7 @@ from pathlib import Path
 from pairmill.filters.verdict import needed_columns
 from pairmill.pipeline.recipe import OPERATIONAL, Recipe
 from pairmill.pipeline.seal import seal
-from pairmill.pipeline.work import WorkIdentity, check_work, lock_folder
+from pairmill.pipeline.work import LOCK_NAME, WorkIdentity, check_work, holds_more_than, lock_folder
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.manifest import MANIFEST_NAME
 from pairmill.sharding.pair import IMAGE_COLUMNS
@@ -22,6 +22,7 @@ from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.job import Job
 from pairmill.transforms.language import language_model_sha256
 from pairmill.transforms.pool.plan import Segment, plan_segments, pool_identity
+from pairmill.transforms.spool import remove_orphans
 
 #: Raised when a step's meaning changes: its artefacts are then measured anew.
 STEP_VERSIONS = {"pool": 1, "language": 1, "fetch": 1}
@@ -42,12 +43,12 @@ def prepare(recipe: Recipe, build: Path, work: Path, lanes: int) -> Prepared:
         segments = plan_segments(recipe.pool)
     except ValueError as error:
         raise UsageError(f"pool.path: {error}") from error
-    _check_rules(recipe, segments)
-    pool = pool_identity(recipe.pool, segments)
-    run = uuid.uuid4().hex[:12]
     language = recipe.language
     if any(column.name == "lang" for segment in segments[:1] for column in segment.columns):
         language = None  # the pool says it already
+    _check_rules(recipe, segments, language is not None)
+    pool = pool_identity(recipe.pool, segments)
+    run = uuid.uuid4().hex[:12]
     try:
         model = language_model_sha256(language) if language is not None else ""
     except ValueError as error:
@@ -88,11 +89,12 @@ def run_build(prepared: Prepared, work: Path, execute: Callable[[Prepared], None
         fingerprint = _check_build(build, prepared)
         check_work(work, _work_identity(prepared))
         if (job.dataset / MANIFEST_NAME).is_file():
-            return dict(json.loads((build / "report.json").read_text(encoding="utf-8")))
+            shutil.rmtree(build / "parts", ignore_errors=True)  # a run killed behind the manifest left them
+            return _report_of(build)
         _clear_leftovers(job)
-        for store in (job.pool_store, job.segment_store, job.language_store, job.fetch_store):
-            store.log.folder.mkdir(parents=True, exist_ok=True)
+        for store in (job.pool_store, job.segment_store, job.language_store):
             store.log.fold()
+        remove_orphans(job.fetch_store, job.fetch_store.log.fold())
         job.dataset.mkdir(parents=True, exist_ok=True)
         started = time.time()
         execute(prepared)
@@ -104,10 +106,22 @@ def run_build(prepared: Prepared, work: Path, execute: Callable[[Prepared], None
         return report
 
 
-def _check_rules(recipe: Recipe, segments: list[Segment]) -> None:
+def _report_of(build: Path) -> dict[str, object]:
+    """The report of a finished build."""
+    path = build / "report.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise PairmillError(
+            f"the dataset in {build} is finished, but its {path.name} is missing or damaged; choose another --out to "
+            "make it again (the same --work spares what was fetched)"
+        ) from error
+
+
+def _check_rules(recipe: Recipe, segments: list[Segment], measures_language: bool) -> None:
     known = {column.name for segment in segments[:1] for column in segment.columns}
     known |= set(IMAGE_COLUMNS) | {"caption", "url", "path", "uid"}
-    if recipe.language is not None:
+    if measures_language:
         known |= {"lang", "lang_confidence"}
     for rule in recipe.all_rules():
         for column in needed_columns([rule]):
@@ -134,7 +148,7 @@ def _check_build(build: Path, prepared: Prepared) -> str:
                 "(the same --work spares what was fetched)"
             )
         return fingerprint
-    if any(entry.name not in ("lock", "work", "pool") for entry in build.iterdir()):
+    if holds_more_than(build, LOCK_NAME, "work", "pool"):
         raise UsageError(f"{build} is not empty and no build folder (it has no build.json); choose another --out")
     record = {"format": "pairmill-build", "fingerprint": fingerprint, "recipe": prepared.recipe.name}
     publish_bytes(path, json.dumps(record, indent=1).encode())
@@ -160,7 +174,7 @@ def _fingerprint(step: str, pool: str, what: object) -> str:
 
 
 def _clear_leftovers(job: Job) -> None:
-    """Remove what killed attempts left: exchanged rows, unfinished files, tars that no column file names."""
+    """Remove what killed attempts at this build left: exchanged rows and unfinished files."""
     for entry in (Path(job.build) / "parts").glob("*"):
         if entry != job.shard_log:
             shutil.rmtree(entry, ignore_errors=True)

@@ -162,12 +162,27 @@ def _section(kind: type[T], value: object, path: str, errors: list[str]) -> T | 
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        for item in error.errors(include_url=False):
-            key = ".".join([path, *(str(part) for part in item["loc"] if part != "dict")])
-            message = item["msg"].removeprefix("Value error, ")
-            given = "" if isinstance(item["input"], (dict, list)) else f", not {item['input']!r}"
-            errors.append(f"{key}: {message[0].lower()}{message[1:]}{given}")
+        errors += _told(error, path)
         return None
+
+
+def _told(error: ValidationError, path: str) -> list[str]:
+    """One line for each key that pydantic refuses, in our words."""
+    messages: dict[str, list[str]] = {}
+    given: dict[str, str] = {}
+    for item in error.errors(include_url=False):
+        # Between the keys stand the members of a union that was tried, such as tuple[str, ...]: no words of a recipe.
+        places = [part for part in item["loc"] if isinstance(part, int) or "[" not in part]
+        key = path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in places)
+        message = item["msg"].removeprefix("Value error, ")
+        message = message.replace("valid tuple", "list").replace("valid dictionary", "mapping of keys")
+        if key.endswith("_bytes") and item["type"].startswith("int"):
+            message = "give a number of bytes, or one with a unit such as 256 MiB or 1.5 GB"
+        if item["type"] != "value_error" and not isinstance(item["input"], (dict, list)):
+            given[key] = f", not {item['input']!r}"
+        found = messages.setdefault(key, [])
+        found.append(message.removeprefix("Input should be ") if found else message[0].lower() + message[1:])
+    return [f"{key}: {' or '.join(found)}{given.get(key, '')}" for key, found in messages.items()]
 
 
 def _rules(value: object, errors: list[str]) -> tuple[Rule, ...]:
@@ -181,11 +196,16 @@ def _rules(value: object, errors: list[str]) -> tuple[Rule, ...]:
         parameters: object = {}
         if isinstance(item, Mapping) and len(item) == 1:
             name, parameters = next(iter(item.items()))
-        if name in RULE_SETS and not parameters:
+        if not isinstance(name, str):
+            errors.append(f"{path}: give the name of a rule, or {{NAME: {{PARAMETER: VALUE}}}} (parameters are indented)")
+            continue
+        if name in RULE_SETS:
             rules += RULE_SETS[name]()
+            if parameters:
+                errors.append(f"{path}.{name}: stands for several rules and takes no parameters; list them instead")
             continue
         try:
-            kind = rule_class(str(name))
+            kind = rule_class(name)
         except ValueError as error:
             errors.append(f"{path}: {error}, {', '.join(RULE_SETS)}")
             continue

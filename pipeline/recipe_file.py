@@ -19,14 +19,36 @@ SHIPPED = Path(__file__).parent / "recipes"
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader whose only booleans are true and false: ``keep: [no]`` is Norwegian, ``resize_mode: no`` is a word."""
+    """SafeLoader that reads words as words, and refuses a key that is there twice.
+
+    YAML 1.1 makes false of ``no``, 90 of ``1:30``, 8 of ``010`` and a date of ``2024-01-05``; the resolvers below are
+    those of YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema).
+    """
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """One mapping; of a repeated key, PyYAML would drop all but the last without a word."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return node
 
 
-_Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("merge", r"<<", "<"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+", "-+0123456789"),
+    ("float", r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
 def find_recipe(name: str) -> Path:
@@ -50,19 +72,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping that a recipe file holds; raises UsageError with the line where it is no YAML."""
     try:
         text = path.read_text(encoding="utf-8")
-        # _Loader is a SafeLoader: it makes no objects.
-        value = yaml.load(text, Loader=_Loader)
     except OSError as error:
         raise UsageError(f"recipe {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"recipe {path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None else ""
-        raise UsageError(f"recipe {path}{where}: {getattr(error, 'problem', None) or error}") from error
+    value = _parse(text, f"recipe {path}")
     if not isinstance(value, dict):
         raise UsageError(f"recipe {path} must be a mapping of keys such as name, pool, rules")
     return value
+
+
+def _parse(text: str, what: str) -> Any:
+    """The value of a YAML text; raises UsageError that begins with ``what`` and says the line."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader: it makes no objects
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        told = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise UsageError(f"{what}{where}: {told}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists in lists in lists
+        raise UsageError(f"{what}: {error}") from error
 
 
 def set_key(recipe: dict[str, Any], assignment: str) -> None:
@@ -73,10 +103,12 @@ def set_key(recipe: dict[str, Any], assignment: str) -> None:
     target = recipe
     *parents, last = key.split(".")
     for parent in parents:
-        target = target.setdefault(parent, {})
+        if target.get(parent) is None:
+            target[parent] = {}
+        target = target[parent]
         if not isinstance(target, dict):
             raise UsageError(f"--set {assignment!r}: {parent} is not a mapping")
-    target[last] = yaml.load(text, Loader=_Loader)
+    target[last] = _parse(text, f"--set {assignment!r}")
 
 
 def check_keys(kind: type, value: object, path: str) -> list[str]:
@@ -111,12 +143,11 @@ def with_units(value: object, key: str = "") -> object:
 
 def share(value: object) -> float:
     """A share between 0 and 1 from a number or a text such as ``0.5 %``; raises ValueError for anything else."""
-    if isinstance(value, str) and value.strip().endswith("%"):
-        number = float(value.strip()[:-1]) / 100
-    elif isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        number = float(value)
-    else:
-        raise ValueError("give a share such as 0.005 or 0.5 %")
+    told = str(value).strip()
+    try:
+        number = float(told[:-1]) / 100 if told.endswith("%") else float(told)
+    except ValueError:
+        raise ValueError(f"{value!r} is no share; give one such as 0.005 or 0.5 %") from None
     if not 0 < number < 1:
         raise ValueError(f"{value} is not between 0 and 1 (or 0 % and 100 %)")
     return number

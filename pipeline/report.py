@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import polars as pl
@@ -17,7 +18,8 @@ def build_report(job: Job, ledger: pl.DataFrame, seconds: float) -> dict[str, An
 
     ``ledger`` counts rows by stage, reason and kept. Keys: ``pool_rows``, ``kept``, ``rejected`` (reason → rows),
     ``rejected_by_stage``, ``steps`` (name, rows_in, rows_out, seconds of work over all workers), ``fetch`` (status →
-    images), ``seconds`` (of this run, wall).
+    images), ``oversized_groups`` (near duplicates of a picture that are too many to collapse: its ``row_id``, and
+    ``rows`` with itself), ``seconds`` (of this run, wall).
     """
     plan = job.lane_plan()
     rejected = ledger.filter(~pl.col("kept")).sort("rows", "reason", descending=[True, False])
@@ -44,8 +46,14 @@ def build_report(job: Job, ledger: pl.DataFrame, seconds: float) -> dict[str, An
         "steps": _steps(job, pool_rows, by_stage, fetched),
         "fetch": dict(sorted(statuses.items(), key=lambda item: -item[1])),
         "stored_bytes": stored_bytes,
+        "oversized_groups": _oversized_groups(job),
         "seconds": round(seconds, 3),
     }
+
+
+def _oversized_groups(job: Job) -> list[dict[str, int]]:
+    path = job.parts / "oversized_groups.json"  # written where near duplicates are looked for
+    return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
 
 
 def _commits(store: StepStore) -> list[Commit]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +100,20 @@ def _gather_ledger(job: Job) -> pl.DataFrame:
         path = job.ledger / f"{block_name(blocks[0])}.parquet"
         names.add(path.name)
         attempt = attempt_path(path)
-        frames = [read_batch(job.exchanged("ledger", lane), place) for lane, place in map(plan.place_of, blocks)]
-        write_row_groups(attempt, frames)
+        write_row_groups(attempt, _counted(job, blocks, counts))
         replace_file(attempt, path)
-        counts += [frame.group_by("stage", "reason", "kept").agg(rows=pl.len()) for frame in frames]
     for stale in job.ledger.glob("*"):
         if stale.name not in names:
             stale.unlink()
     return pl.concat(counts).group_by("stage", "reason", "kept").agg(pl.col("rows").sum())
+
+
+def _counted(job: Job, blocks: list[int], counts: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The ledger of each block, its counts noted in passing: one block is in memory at a time."""
+    for lane, place in map(job.lane_plan().place_of, blocks):
+        frame = read_batch(job.exchanged("ledger", lane), place)
+        counts.append(frame.group_by("stage", "reason", "kept").agg(rows=pl.len()))
+        yield frame
 
 
 def _check_conservation(report: dict[str, Any], ledger: pl.DataFrame, shards: dict[str, list[ShardInfo]]) -> None:

@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pairmill.sharding.errors import PairmillError, UsageError
-from pairmill.sharding.publish import publish_bytes
+from pairmill.sharding.publish import TEMPORARY_MARK, publish_bytes
 
 FORMAT = "pairmill-work"
 FORMAT_VERSION = 1
+#: A name that no other program has for a file of its own.
+LOCK_NAME = "pairmill.lock"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def check_work(folder: Path, identity: WorkIdentity) -> None:
     """
     path = folder / "work.json"
     if not path.is_file():
-        if folder.is_dir() and any(entry.name != "lock" for entry in folder.iterdir()):
+        if holds_more_than(folder, LOCK_NAME):
             raise UsageError(f"{folder} is not empty and no work folder (it has no work.json); choose another --work")
         record = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(identity)}
         publish_bytes(path, json.dumps(record, indent=1).encode())
@@ -61,6 +63,13 @@ def check_work(folder: Path, identity: WorkIdentity) -> None:
             )
 
 
+def holds_more_than(folder: Path, *names: str) -> bool:
+    """Whether a folder has an entry beside those, and beside files that a killed run left unfinished."""
+    return folder.is_dir() and any(
+        entry.name not in names and TEMPORARY_MARK not in entry.name for entry in folder.iterdir()
+    )
+
+
 @contextmanager
 def lock_folder(folder: Path, purpose: str) -> Iterator[None]:
     """Be the only run on a folder while the block lasts; raises PairmillError that names the other one.
@@ -69,7 +78,7 @@ def lock_folder(folder: Path, purpose: str) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise UsageError(f"{purpose} {folder}: {error.strerror}; choose a folder that can be written") from error
     try:

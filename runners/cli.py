@@ -19,6 +19,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PairmillError as error:
         print(f"pairmill: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # a full disk, most of all, between the steps
+        where = f"{error.filename}: " if error.filename else ""
+        told = f"{where}{error.strerror or error}; mend that and run the same command again"
+        print(f"pairmill: {told}: finished blocks are kept", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "pairmill":
+            raise
+        print(f"pairmill: the package {error.name!r} is missing; pip install 'pairmill[run]'", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("pairmill: stopped; run the same command again to go on", file=sys.stderr)
         return 130

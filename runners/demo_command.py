@@ -16,7 +16,7 @@ from pairmill.runners.run_command import run_recipe
 
 
 def run_demo(out: Path, rows: int, workers: int) -> int:
-    """Draw (or find) the pool in ``BUILD/pool``, run the demo recipe on it, and print what became of what was planted."""
+    """Draw (or find) the pool in ``BUILD/pool``, run the demo recipe on it, and print what became of the planted."""
     pool = out / "pool"
     pool.mkdir(parents=True, exist_ok=True)
     with serve_folder(pool, pool_port(pool)) as base_url:

@@ -24,6 +24,8 @@ from pairmill.sharding.errors import PairmillError  # noqa: E402
 from pairmill.transforms.wiring import BuildDataset  # noqa: E402
 
 _WHERE = re.compile(r"^(.*?) \[while running '([^']*)'\]$", re.DOTALL)
+#: Errors whose text is written for people, and says what to do.
+_PLAIN = ("PairmillError", "UsageError", "ManifestError", "PoolError", "FetchAborted")
 _RAISED = re.compile(r"^(?:[a-z_][\w.]*\.)?([A-Z]\w*(?:Error|Exception|Aborted|Refused)): (.*)$", re.MULTILINE)
 
 
@@ -59,7 +61,7 @@ def told_plainly(error: BaseException, build: str) -> PairmillError:
     where = _WHERE.match(text)
     if where:
         text = where[1]
-    if kind == "PairmillError":
+    if kind in _PLAIN:
         return PairmillError(text)
     if isinstance(error, OSError) or kind in ("OSError", "PermissionError", "FileNotFoundError"):
         return PairmillError(f"{text}; mend that and run the same command again: finished blocks are kept")

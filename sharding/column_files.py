@@ -77,7 +77,7 @@ def write_row_groups(path: Path, frames: Iterable[pl.DataFrame]) -> list[int]:
 
 def read_row_groups(path: Path, groups: Sequence[int], columns: Sequence[str] | None = None) -> list[pl.DataFrame]:
     """Read the named row groups, one frame each; ``columns`` None reads all, absent names are left out."""
-    with pq.ParquetFile(path, memory_map=True) as file:
+    with pq.ParquetFile(path) as file:
         present = set(file.schema_arrow.names)
         wanted = None if columns is None else [name for name in columns if name in present]
         frames = []
@@ -86,6 +86,12 @@ def read_row_groups(path: Path, groups: Sequence[int], columns: Sequence[str] | 
             assert isinstance(frame, pl.DataFrame)
             frames.append(frame)
         return frames
+
+
+def row_counts(path: Path) -> list[int]:
+    """The rows of every row group; reads the file's footer alone."""
+    meta = pq.read_metadata(path)
+    return [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
 
 
 def schema_of(path: Path) -> pa.Schema:

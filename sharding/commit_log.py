@@ -57,6 +57,7 @@ class CommitLog:
     def fold(self) -> list[Commit]:
         """Gather all lines into one table and remove the workers' files; returns every commit. Driver only."""
         self.close()  # an open file that is removed below would swallow later lines
+        self.folder.mkdir(parents=True, exist_ok=True)
         loose_files = sorted(self.folder.glob("*.jsonl"))
         commits = list({(c.block, c.part): c for c in self.read()}.values())
         commits.sort(key=lambda c: (c.block, c.part))
@@ -117,6 +118,14 @@ class CommitLog:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}.jsonl"
                 self._handle = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            os.write(self._handle, text.encode())
-            if sync:
-                os.fsync(self._handle)
+            try:
+                left = text.encode()
+                while left:  # a nearly full disk takes a part, and refuses the next
+                    left = left[os.write(self._handle, left) :]
+                if sync:
+                    os.fsync(self._handle)
+            except OSError:
+                # The line may be torn: the next one must not be written behind it, or it would be lost with it.
+                os.close(self._handle)
+                self._handle = None
+                raise

@@ -1,8 +1,8 @@
 """Moving narrow rows between lanes through files, so that a global step holds one partition in memory and no more.
 
-A lane writes one Arrow file with a record batch for each partition; a partition is the same batch of every lane's
-file. Beam carries the paths. (On its local runner a shuffle of the rows themselves is held in memory, at about five
-times their size.)
+A lane writes Arrow files with a record batch for each partition; a partition is the same batch of every lane's files.
+Beam carries the paths. (On its local runner a shuffle of the rows themselves is held in memory, at about five times
+their size.) Files are temporary: they belong to one attempt at a build, and a lost one is written again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -18,44 +19,104 @@ import pyarrow as pa
 
 from pairmill.sharding.column_files import attempt_path
 
+#: Rows that a lane holds before it writes them out: what bounds its memory, whatever its length.
+ROWS_PER_FILE = 250_000
+
+
+class BatchWriter:
+    """Writes frames of one schema as the record batches of one Arrow file, which appears when the block ends well."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._attempt = attempt_path(path)
+        self._writer: pa.ipc.RecordBatchFileWriter | None = None
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Append one batch; an empty frame is a batch too."""
+        table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        if self._writer is None:
+            options = pa.ipc.IpcWriteOptions(compression="lz4")
+            self._writer = pa.ipc.new_file(str(self._attempt), table.schema, options=options)
+        batches = table.combine_chunks().to_batches()
+        self._writer.write_batch(batches[0] if batches else _empty_batch(table.schema))
+
+    def __enter__(self) -> BatchWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is None:
+            return
+        self._writer.close()
+        if error is None:
+            self._attempt.replace(self._path)
+        else:
+            self._attempt.unlink(missing_ok=True)
+
+
+class PartitionWriter:
+    """Sends rows to partitions: gathers frames of one schema, and writes a file of them whenever they are many.
+
+    Files are named ``NUMBER-0000.arrow`` and on in ``folder``. Add at least one frame, an empty one if need be: readers
+    take the schema from the files.
+    """
+
+    def __init__(self, folder: Path, number: int, partitions: int, rows_per_file: int = ROWS_PER_FILE) -> None:
+        self._folder, self._number, self._partitions, self._limit = folder, number, partitions, rows_per_file
+        self._frames: list[pl.DataFrame] = []
+        self._targets: list[npt.NDArray[np.int64]] = []
+        self._rows = 0
+        self._files = 0
+
+    def add(self, frame: pl.DataFrame, partition: npt.NDArray[np.integer]) -> None:
+        """Send row i of ``frame`` to ``partition[i]``."""
+        self._frames.append(frame)
+        self._targets.append(partition.astype(np.int64))
+        self._rows += frame.height
+        if self._rows >= self._limit:
+            self._flush()
+
+    def __enter__(self) -> PartitionWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self._frames:
+            self._flush()
+
+    def _flush(self) -> None:
+        path = self._folder / f"{self._number:06d}-{self._files:04d}.arrow"
+        write_partitions(path, pl.concat(self._frames), np.concatenate(self._targets), self._partitions)
+        self._frames, self._targets, self._rows = [], [], 0
+        self._files += 1
+
 
 def write_partitions(path: Path, frame: pl.DataFrame, partition: npt.NDArray[np.integer], partitions: int) -> None:
     """Write the rows of ``frame`` to ``path``, row i in batch ``partition[i]`` of ``partitions``, their order kept."""
     order = np.argsort(partition, kind="stable")
     bounds = np.searchsorted(partition[order], np.arange(partitions + 1))
     sorted_frame = frame[order]
-    write_batches(path, [sorted_frame[int(a) : int(b)] for a, b in pairwise(bounds)])
-
-
-def write_batches(path: Path, frames: Sequence[pl.DataFrame]) -> None:
-    """Write each frame as one record batch of an Arrow file; all frames have the schema of the first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    attempt = attempt_path(path)
-    tables = [frame.to_arrow(compat_level=pl.CompatLevel.oldest()) for frame in frames]
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with pa.OSFile(str(attempt), "wb") as sink, pa.ipc.new_file(sink, tables[0].schema, options=options) as writer:
-        for table in tables:
-            batches = table.combine_chunks().to_batches()
-            writer.write_batch(batches[0] if batches else _empty_batch(table.schema))
-    attempt.replace(path)  # a temporary file of one run: lost with the machine, it is written again
+    with BatchWriter(path) as writer:
+        for start, stop in pairwise(bounds):
+            writer.write(sorted_frame[int(start) : int(stop)])
 
 
 def read_batch(path: Path, batch: int) -> pl.DataFrame:
-    """One record batch of an Arrow file that ``write_batches`` made."""
-    with pa.memory_map(str(path)) as source:
-        return _frame(pa.ipc.open_file(source).get_batch(batch))
+    """One record batch of an Arrow file."""
+    # Not mapped into memory: what is mapped counts as this process's own where memory is limited.
+    with pa.OSFile(str(path)) as source:
+        frame = pl.from_arrow(pa.Table.from_batches([pa.ipc.open_file(source).get_batch(batch)]))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def read_partition(paths: Sequence[Path], partition: int) -> pl.DataFrame:
     """Batch ``partition`` of every file, one after another in the order of their names."""
     frames = [read_batch(path, partition) for path in sorted(paths)]
     return pl.concat(frames) if frames else pl.DataFrame()
-
-
-def _frame(batch: pa.RecordBatch) -> pl.DataFrame:
-    frame = pl.from_arrow(pa.Table.from_batches([batch]))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
 
 
 def _empty_batch(schema: pa.Schema) -> pa.RecordBatch:

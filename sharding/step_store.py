@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from pairmill.sharding.column_files import (
     attempt_path,
     publish_once,
     read_row_groups,
+    row_counts,
     write_row_groups,
 )
 from pairmill.sharding.commit_log import Commit, CommitLog
@@ -91,7 +93,7 @@ class StepStore:
         if not publish_once(attempt, final):
             if on_loss is not None:
                 on_loss()
-            rows = [frame.height for frame in read_row_groups(final, range(len(blocks)), columns=())]
+            rows = row_counts(final)
         path = str(final.relative_to(self.columns_folder))
         commits = [
             Commit(
@@ -109,14 +111,20 @@ class StepStore:
         self.log.append(commits)
         return commits
 
-    def adopt(self, blocks: Sequence[int], part: int = 0) -> list[Commit] | None:
-        """The commits of a column file that a killed worker published but did not log; None where there is no file."""
+    def adopt(
+        self, blocks: Sequence[int], part: int = 0, count: Callable[[pl.DataFrame], dict[str, int]] | None = None
+    ) -> list[Commit] | None:
+        """The commits of a column file that a killed worker published but did not log; None where there is no file.
+
+        ``count`` gives a commit's counts from its columns, where the step has some.
+        """
         final = self.column_path(blocks[0], part)
         if not final.is_file():
             return None
         path = str(final.relative_to(self.columns_folder))
-        frames = read_row_groups(final, range(len(blocks)), columns=())
-        commits = [Commit(block, part, path, group, frames[group].height) for group, block in enumerate(blocks)]
+        rows = row_counts(final)
+        counts = [count(frame) for frame in read_row_groups(final, range(len(blocks)))] if count else [{} for _ in blocks]
+        commits = [Commit(block, part, path, group, rows[group], counts=counts[group]) for group, block in enumerate(blocks)]
         self.log.append(commits)
         return commits
 
@@ -139,10 +147,17 @@ class StepStore:
         self.log.replace(sorted(packed, key=lambda c: (c.block, c.part)))
         for path in sorted({c.path for c in loose}):
             (self.columns_folder / path).unlink(missing_ok=True)
+        named = {c.path for c in packed}
+        for left in self.columns_folder.glob("pack-*"):  # of packs that were killed before the log named them
+            if left.name not in named:
+                left.unlink()
 
     def _pack_file(self, commits: list[Commit]) -> list[Commit]:
         first, last = commits[0], commits[-1]
-        name = f"pack-{block_name(first.block)}.p{first.part}-{block_name(last.block)}.p{last.part}.parquet"
+        # The name tells every member: a pack that was killed may have left a file of the same ends and other rows.
+        members = hashlib.blake2b(repr([(c.block, c.part, c.path, c.row_group) for c in commits]).encode(), digest_size=8)
+        ends = f"{block_name(first.block)}.p{first.part}-{block_name(last.block)}.p{last.part}"
+        name = f"pack-{ends}-{members.hexdigest()}.parquet"
         attempt = attempt_path(self.columns_folder / name)
         write_row_groups(attempt, (self.read(commit) for commit in commits))
         publish_once(attempt, self.columns_folder / name)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import polars as pl
 
-from pairmill.sharding.exchange import read_partition, write_batches, write_partitions
+from pairmill.sharding.exchange import BatchWriter, read_partition, write_partitions
 from pairmill.sharding.publish import publish_bytes
 from pairmill.transforms.duplicate_settings import DuplicateAction
 from pairmill.transforms.duplicates.equal import equal_groups
@@ -47,9 +47,11 @@ def find_equal(job: Job, partition: int) -> None:
             "survivor": ids[_roots(survivor)],
         }
     )
-    write_batches(job.exchanged("equal", partition), [found.filter(pl.col("row_id") != pl.col("survivor"))])
+    with BatchWriter(job.exchanged("equal", partition)) as equal:
+        equal.write(found.filter(pl.col("row_id") != pl.col("survivor")))
     alive = found.get_column("duplicate").is_null() & (found.get_column("row_id") == found.get_column("survivor"))
-    write_batches(job.exchanged("pictures", partition), [rows.filter(alive)])
+    with BatchWriter(job.exchanged("pictures", partition)) as pictures:
+        pictures.write(rows.filter(alive))
 
 
 def find_near(job: Job) -> None:

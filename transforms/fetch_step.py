@@ -20,7 +20,7 @@ from pairmill.transforms.job import Job
 from pairmill.transforms.judgement import judge_before_fetch
 from pairmill.transforms.pool.spec import pool_root
 from pairmill.transforms.share_step import lanes_of
-from pairmill.transforms.spool import SpoolSink
+from pairmill.transforms.spool import SpoolSink, fetch_counts
 
 
 def fetch_lane(job: Job, lane: int) -> None:
@@ -54,7 +54,7 @@ def wanted_parts(job: Job, lane: int, blocks: Sequence[int]) -> Iterator[BlockJo
     earlier = job.fetch_store.snapshot("start")
     for block in blocks:
         parts = list(earlier.get(block, []))
-        while (adopted := job.fetch_store.adopt([block], part=len(parts))) is not None:
+        while (adopted := job.fetch_store.adopt([block], len(parts), fetch_counts)) is not None:
             parts += adopted
         described = read_described(job, block, "captions")
         alive = judge_before_fetch(described, job.rules).get_column("stage").is_null()

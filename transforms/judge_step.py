@@ -5,12 +5,12 @@ from __future__ import annotations
 import polars as pl
 
 from pairmill.sharding.errors import PairmillError
-from pairmill.sharding.exchange import read_partition, write_batches, write_partitions
+from pairmill.sharding.exchange import BatchWriter, PartitionWriter, read_partition
 from pairmill.transforms.block_frame import read_described, read_fetched
 from pairmill.transforms.fetch_columns import SHARED_COLUMNS
 from pairmill.transforms.job import Job
 from pairmill.transforms.judgement import READ, judge_after_fetch, judge_before_fetch
-from pairmill.transforms.share_step import HASH_SEEDS, describe_row, hex_halves, image_place
+from pairmill.transforms.share_step import HASH_SEEDS, describe_row, hex_halves, image_place, partition_of
 
 #: Known to the machine alone, not to a reader of the dataset.
 HIDDEN_COLUMNS = ("row_error", "tar_offset", "tar_bytes", "status", "status_detail", "thumbnail")
@@ -24,26 +24,31 @@ def judge_lane(job: Job, lane: int) -> None:
     plan = job.lane_plan()
     repeats = read_partition(job.all_exchanged("repeats"), lane)
     shared = read_partition(job.all_exchanged("shared"), lane)
-    verdicts, alive, features = [], [], []
-    for block in plan.lane(lane):
-        described = read_described(job, block, "captions")
-        fetched = _own_and_shared(described, read_fetched(job, block, "fetched"), shared)
-        before = _mark_repeats(judge_before_fetch(described, job.rules), repeats)
-        _require_fetched(before, fetched)
-        after = judge_after_fetch(described, fetched, before, job.rules)
-        living = after.get_column("stage").is_null()
-        columns = fetched.drop("row_id")
-        frame = described.drop([name for name in columns.columns if name in described.columns]).hstack(columns)
-        frame = frame.filter(living)
-        verdicts.append(after)
-        alive.append(frame.drop([name for name in HIDDEN_COLUMNS if name in frame.columns]))
-        features.append(_features(frame))
-    write_batches(job.exchanged("verdicts", lane), verdicts)
-    write_batches(job.exchanged("alive", lane), alive)
-    rows = pl.concat(features)
-    write_partitions(
-        job.exchanged("features", lane), rows, (rows.get_column("sha_lo") % plan.partitions).to_numpy(), plan.partitions
-    )
+    with (
+        BatchWriter(job.exchanged("verdicts", lane)) as verdicts,
+        BatchWriter(job.exchanged("alive", lane)) as alive,
+        PartitionWriter(job.parts / "features", lane, plan.partitions) as features,
+    ):
+        for block in plan.lane(lane):
+            after, living = _judge_block(job, block, repeats, shared)
+            verdicts.write(after)
+            alive.write(living.drop([name for name in HIDDEN_COLUMNS if name in living.columns]))
+            rows = _features(living)
+            features.add(rows, partition_of(rows.get_column("sha_lo"), plan.partitions))
+
+
+def _judge_block(
+    job: Job, block: int, repeats: pl.DataFrame, shared: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The verdicts of a block, and every column of its living rows."""
+    described = read_described(job, block, "captions")
+    fetched = _own_and_shared(described, read_fetched(job, block, "fetched"), shared)
+    before = _mark_repeats(judge_before_fetch(described, job.rules), repeats)
+    _require_fetched(before, fetched)
+    after = judge_after_fetch(described, fetched, before, job.rules)
+    columns = fetched.drop("row_id")
+    frame = described.drop([name for name in columns.columns if name in described.columns]).hstack(columns)
+    return after, frame.filter(after.get_column("stage").is_null())
 
 
 def _own_and_shared(described: pl.DataFrame, own: pl.DataFrame, shared: pl.DataFrame) -> pl.DataFrame:

@@ -21,9 +21,10 @@ BLOCKS_PER_FILE = 16
 
 def read_pool_segment(job: Job, segment: Segment) -> Iterator[tuple[int, int]]:
     """Commit the blocks of one segment that no earlier run committed; yields (block, rows) of all of them."""
-    known = job.pool_store.snapshot("start")
     first = block_number(segment.file, segment.segment, 0)
+    # The segments' log is read before the blocks': a segment that it ends has all its blocks in the other.
     end = job.segment_store.snapshot("start").get(first)
+    known = job.pool_store.snapshot("start")
     if end is not None:
         for block in range(first, first + end[0].rows):
             yield block, known[block][0].rows

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pairmill.sharding.errors import PairmillError
-from pairmill.sharding.exchange import read_partition, write_partitions
+from pairmill.sharding.exchange import PartitionWriter, read_partition, write_partitions
 from pairmill.sharding.pair import ROW_BITS
 from pairmill.transforms.block_frame import read_described, read_fetched
 from pairmill.transforms.job import Job
@@ -23,27 +23,14 @@ HASH_SEEDS = (0x70616972, 0x6D696C6C)
 def send_identities(job: Job, lane: int) -> None:
     """Write the lane's (uid, content) and (image place) rows for the partitions."""
     plan = job.lane_plan()
-    uids, places = [], []
-    for block in plan.lane(lane):
-        described = read_described(job, block, "captions")
-        verdicts = judge_before_fetch(described, job.rules)
-        fetched = read_fetched(job, block, "start").get_column("row_id")
-        frame = described.select("row_id", "uid", place=image_place(), content=row_content()).with_columns(
-            read=verdicts.get_column("stage") != READ,
-            alive=verdicts.get_column("stage").is_null(),
-            fetched=pl.col("row_id").is_in(fetched.implode()),
-        )
-        uids.append(frame.filter(pl.col("read").fill_null(True)).select("row_id", "uid", "content"))
-        places.append(
-            frame.filter(pl.col("alive") | pl.col("fetched")).select(
-                "row_id",
-                "fetched",
-                place_hi=pl.col("place").hash(HASH_SEEDS[0]),
-                place_lo=pl.col("place").hash(HASH_SEEDS[1]),
-            )
-        )
-    _send(job, "uids", lane, _uid_halves(pl.concat(uids)), "uid_lo", plan.partitions)
-    _send(job, "places", lane, pl.concat(places), "place_lo", plan.partitions)
+    with (
+        PartitionWriter(job.parts / "uids", lane, plan.partitions) as uids,
+        PartitionWriter(job.parts / "places", lane, plan.partitions) as places,
+    ):
+        for block in plan.lane(lane):
+            uid_rows, place_rows = _identities(job, block)
+            uids.add(uid_rows, partition_of(uid_rows.get_column("uid_lo"), plan.partitions))
+            places.add(place_rows, partition_of(place_rows.get_column("place_lo"), plan.partitions))
 
 
 def find_shared(job: Job, partition: int) -> None:
@@ -123,14 +110,30 @@ def lanes_of(job: Job, row_ids: pl.Series) -> npt.NDArray[np.int64]:
     return job.lane_plan().lane_of(row_ids.to_numpy() >> np.uint64(ROW_BITS))
 
 
-def _uid_halves(frame: pl.DataFrame) -> pl.DataFrame:
-    uid_hi, uid_lo = hex_halves(frame.get_column("uid"))
-    return frame.select("row_id", "content").with_columns(uid_hi=uid_hi, uid_lo=uid_lo)
+def partition_of(key: pl.Series, partitions: int) -> npt.NDArray[np.int64]:
+    """The partition of each 64-bit key."""
+    return (key.to_numpy() % np.uint64(partitions)).astype(np.int64)
 
 
-def _send(job: Job, kind: str, lane: int, frame: pl.DataFrame, key: str, partitions: int) -> None:
-    target = frame.get_column(key).to_numpy() % np.uint64(partitions)
-    write_partitions(job.exchanged(kind, lane), frame, target.astype(np.int64), partitions)
+def _identities(job: Job, block: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What one block sends: who each row is (uid, content), and whose image each living or fetched row uses."""
+    described = read_described(job, block, "captions")
+    stage = judge_before_fetch(described, job.rules).get_column("stage")
+    fetched = read_fetched(job, block, "start").get_column("row_id")
+    frame = described.select("row_id", "uid", place=image_place(), content=row_content()).with_columns(
+        readable=(stage != READ).fill_null(True),
+        alive=stage.is_null(),
+        fetched=pl.col("row_id").is_in(fetched.implode()),
+    )
+    rows = frame.filter("readable")
+    uid_hi, uid_lo = hex_halves(rows.get_column("uid"))
+    places = frame.filter(pl.col("alive") | pl.col("fetched")).select(
+        "row_id",
+        "fetched",
+        place_hi=pl.col("place").hash(HASH_SEEDS[0]),
+        place_lo=pl.col("place").hash(HASH_SEEDS[1]),
+    )
+    return rows.select("row_id", "content").with_columns(uid_hi=uid_hi, uid_lo=uid_lo), places
 
 
 def _send_to_lanes(job: Job, kind: str, partition: int, frame: pl.DataFrame, key: str) -> None:

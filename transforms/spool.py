@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from pairmill.sharding.commit_log import Commit
 from pairmill.sharding.pair import ROW_BITS, block_name
+from pairmill.sharding.publish import sync_folder
 from pairmill.sharding.step_store import StepStore
 from pairmill.sharding.tar import TarAppender
 from pairmill.transforms.fetch.outcome import FetchOutcome
@@ -63,17 +66,17 @@ class SpoolSink:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+        sync_folder(self._path.parent)  # the column file must not outlive the name that it tells
         frame = pl.DataFrame(self._rows, schema=FETCH_COLUMNS).sort("row_id")
-        counts: Counter[str] = Counter(frame.get_column("status").to_list())
-        counts["stored_bytes"] = int(frame.get_column("stored_bytes").sum())
-        if counts["ok"] == 0:
+        counts = fetch_counts(frame)
+        if not counts.get("ok"):
             self._path.unlink()
         self._store.commit(
             [self._block],
             [frame],
             part=self._part,
             seconds=time.monotonic() - self._started,
-            counts=dict(counts),
+            counts=counts,
             on_loss=lambda: self._path.unlink(missing_ok=True),
         )
 
@@ -82,6 +85,36 @@ class SpoolSink:
         self._file.close()
         if not self._store.column_path(self._block, self._part).is_file():
             self._path.unlink(missing_ok=True)
+
+
+def fetch_counts(frame: pl.DataFrame) -> dict[str, int]:
+    """What the log says of a part: images by status, and ``stored_bytes``."""
+    counts: dict[str, int] = dict(Counter(frame.get_column("status").to_list()))
+    return counts | {"stored_bytes": int(frame.get_column("stored_bytes").sum())}
+
+
+def remove_orphans(store: StepStore, commits: Iterable[Commit]) -> int:
+    """Remove the tars that killed attempts left and no column file names; returns how many. Driver only.
+
+    A tar says in its name which block and part it is of. Only where a committed part has several is a column read.
+    """
+    committed = {(commit.block, commit.part): commit for commit in commits}
+    found: dict[tuple[int, int], list[Path]] = defaultdict(list)
+    for tar in store.spool_folder.glob("*/*.p*.*.tar"):
+        block, part = tar.name.split(".")[:2]
+        found[int(block, 16), int(part[1:])].append(tar)
+    orphans: list[Path] = []
+    for place, tars in found.items():
+        commit = committed.get(place)
+        if commit is None:
+            if not store.column_path(*place).is_file():  # published, and not yet in the log, is committed too
+                orphans += tars
+        elif len(tars) > 1:
+            named = set(store.read(commit, ["spool"]).get_column("spool").to_list())
+            orphans += [tar for tar in tars if tar.relative_to(store.spool_folder).as_posix() not in named]
+    for tar in orphans:
+        tar.unlink(missing_ok=True)
+    return len(orphans)
 
 
 def spool_path(store: StepStore, name: str) -> Path:

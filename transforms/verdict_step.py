@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pairmill.sharding.exchange import read_batch, read_partition, write_batches
+from pairmill.sharding.exchange import BatchWriter, read_batch, read_partition
 from pairmill.transforms.duplicate_step import DUPLICATE_COLUMNS
 from pairmill.transforms.job import Job
 from pairmill.transforms.judgement import DUPLICATES, STAGES
@@ -31,18 +31,17 @@ def close_lane(job: Job, lane: int) -> list[BlockVerdict]:
     """Write the ledger of a lane and its kept rows (kinds ``ledger`` and ``kept``, a batch a block)."""
     plan = job.lane_plan()
     duplicates = read_partition(job.all_exchanged("duplicates"), lane).select(list(DUPLICATE_COLUMNS))
-    ledger, kept, closed = [], [], []
-    for place, block in enumerate(plan.lane(lane)):
-        verdicts = _mark_duplicates(read_batch(job.exchanged("verdicts", lane), place), duplicates)
-        alive = read_batch(job.exchanged("alive", lane), place).select(
-            "row_id", "uid", "stored_bytes", "spool", "spool_offset"
-        )
-        rows = _kept_rows(job, alive, verdicts, duplicates)
-        ledger.append(_ledger_rows(block, verdicts))
-        kept.append(rows.select("row_id", "split"))
-        closed.append(_close(block, rows, len(job.splits) + 1))
-    write_batches(job.exchanged("kept", lane), kept)
-    write_batches(job.exchanged("ledger", lane), ledger)
+    closed = []
+    with BatchWriter(job.exchanged("ledger", lane)) as ledger, BatchWriter(job.exchanged("kept", lane)) as kept:
+        for place, block in enumerate(plan.lane(lane)):
+            verdicts = _mark_duplicates(read_batch(job.exchanged("verdicts", lane), place), duplicates)
+            alive = read_batch(job.exchanged("alive", lane), place).select(
+                "row_id", "uid", "stored_bytes", "spool", "spool_offset"
+            )
+            rows = _kept_rows(job, alive, verdicts, duplicates)
+            ledger.write(_ledger_rows(block, verdicts))
+            kept.write(rows.select("row_id", "split"))
+            closed.append(_close(block, rows, len(job.splits) + 1))
     return closed
 
 

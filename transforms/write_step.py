@@ -30,6 +30,8 @@ from pairmill.transforms.verdict_step import BlockVerdict, split_names
 SAMPLE_OVERHEAD_BYTES = 3 * 512 + 512 + 1024 + 256
 #: A run of shards for each lane, several a worker, so that runs of unequal length even out.
 RUNS_PER_LANE = 4
+#: A shard of few rows a block, or of shared images, reads from thousands of tars: more than a process may have open.
+OPEN_SPOOLS = 256
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ def _members(job: Job, frame: pl.DataFrame) -> Iterator[ShardSample]:
     try:
         for (uid, caption, spool, offset, size), record in zip(columns, record_lines(frame), strict=True):
             if spool not in handles:
+                if len(handles) >= OPEN_SPOOLS:
+                    os.close(handles.pop(next(iter(handles))))
                 handles[spool] = _open_spool(job, spool)
             image = os.pread(handles[spool], size, offset)
             if len(image) != size:

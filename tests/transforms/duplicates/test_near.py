@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from pairmill.transforms.duplicates import near
-from pairmill.transforms.duplicates.pictures import NearSettings, Pictures
 from pairmill.transforms.duplicates.near import near_duplicates
+from pairmill.transforms.duplicates.pictures import NearSettings, Pictures
 
 
 def reference(pictures: Pictures, rank, settings) -> list[int]:
