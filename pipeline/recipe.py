@@ -197,7 +197,9 @@ def _rules(value: object, errors: list[str]) -> tuple[Rule, ...]:
         if isinstance(item, Mapping) and len(item) == 1:
             name, parameters = next(iter(item.items()))
         if not isinstance(name, str):
-            errors.append(f"{path}: give the name of a rule, or {{NAME: {{PARAMETER: VALUE}}}} (parameters are indented)")
+            errors.append(
+                f"{path}: give the name of a rule, or {{NAME: {{PARAMETER: VALUE}}}} (parameters are indented)"
+            )
             continue
         if name in RULE_SETS:
             rules += RULE_SETS[name]()

@@ -57,6 +57,15 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--pool")
     validate.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     validate.set_defaults(command=_validate)
+    status = commands.add_parser("status", help="tell how far a build is")
+    status.add_argument("build", type=Path)
+    status.set_defaults(command=_status)
+    ledger = commands.add_parser("ledger", help="list the verdict of every pool row, with its uid, url and caption")
+    ledger.add_argument("build", type=Path)
+    ledger.add_argument("--reason", help="only rows with this reason, or kept")
+    ledger.add_argument("--limit", type=int, help="only the first so many rows")
+    ledger.add_argument("--to", type=Path, metavar="FILE", help="a .csv or .parquet file (default: CSV to the screen)")
+    ledger.set_defaults(command=_ledger)
     recipes = commands.add_parser("recipes", help="list the shipped recipes, or the rules")
     recipes.add_argument("--rules", action="store_true", help="list the rules with their reasons and sources")
     recipes.set_defaults(command=_recipes)
@@ -90,6 +99,18 @@ def _validate(arguments: argparse.Namespace) -> int:
     return validate_recipe(arguments.recipe, arguments.pool, tuple(arguments.set))
 
 
+def _status(arguments: argparse.Namespace) -> int:
+    from pairmill.runners.look_commands import show_status
+
+    return show_status(arguments.build)
+
+
+def _ledger(arguments: argparse.Namespace) -> int:
+    from pairmill.runners.look_commands import show_ledger
+
+    return show_ledger(arguments.build, arguments.reason, arguments.limit, arguments.to)
+
+
 def _recipes(arguments: argparse.Namespace) -> int:
     from pairmill.pipeline.recipe import RULE_SETS, RULES
     from pairmill.pipeline.recipe_file import SHIPPED, read_yaml, shipped_recipes
@@ -103,3 +124,7 @@ def _recipes(arguments: argparse.Namespace) -> int:
     for name, rules in RULE_SETS.items():
         print(f"{name}: {', '.join(rule.name for rule in rules())} together")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -108,7 +108,7 @@ class CommitLog:
                     record = json.loads(line)
                 except ValueError:
                     continue
-                if "block" in record:
+                if isinstance(record, dict) and "block" in record:
                     commits.append(Commit(**record))
         return commits
 

@@ -38,8 +38,9 @@ class BatchWriter:
         if self._writer is None:
             options = pa.ipc.IpcWriteOptions(compression="lz4")
             self._writer = pa.ipc.new_file(str(self._attempt), table.schema, options=options)
-        batches = table.combine_chunks().to_batches()
-        self._writer.write_batch(batches[0] if batches else _empty_batch(table.schema))
+        # Not table.to_batches(): it gives none for an empty table, and an Enum must keep its words in every batch.
+        columns = [column.combine_chunks() for column in table.columns]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=table.schema))
 
     def __enter__(self) -> BatchWriter:
         return self
@@ -117,7 +118,3 @@ def read_partition(paths: Sequence[Path], partition: int) -> pl.DataFrame:
     """Batch ``partition`` of every file, one after another in the order of their names."""
     frames = [read_batch(path, partition) for path in sorted(paths)]
     return pl.concat(frames) if frames else pl.DataFrame()
-
-
-def _empty_batch(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], type=f.type) for f in schema], schema=schema)

@@ -71,7 +71,8 @@ def lay_lanes(blocks: list[tuple[int, int]], lanes: int, rows_per_partition: int
     before = np.concatenate([[0], np.cumsum(rows + 1)])[:-1]
     total = int((rows + 1).sum())
     wanted = np.searchsorted(before, [total * i // count for i in range(count)], side="left")
-    starts = np.unique(wanted).astype(np.int64)
+    # A large last block begins before its lane is due: the lane begins with it all the same.
+    starts = np.unique(np.minimum(wanted, len(blocks) - 1)).astype(np.int64)
     partitions = max(1, count, -(-int(rows.sum()) // rows_per_partition))
     return LanePlan(numbers, rows, starts, partitions)
 

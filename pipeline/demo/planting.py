@@ -54,8 +54,9 @@ def settle(drafts: Sequence[Draft], base_url: str) -> pl.DataFrame:
 
     ``planted`` and ``expect`` say what each row is and the reason that the ledger must give it (or ``kept``);
     ``expect_width`` and ``expect_height`` are the original's size where the row is kept; ``expect_survivor`` is the
-    row number that is kept instead of a duplicate, else null. A repeated row, a repeated URL and equal bytes mark
-    the row that loses, whichever was drafted as the copy. Raises ValueError for a kind that ``EXPECTED`` does not know.
+    row number that is kept instead of a duplicate, else null (of a repeated row it is the first such row, which may
+    itself be a duplicate). A repeated row, a repeated URL and equal bytes mark the row that loses, whichever was
+    drafted as the copy. Raises ValueError for a kind that ``EXPECTED`` does not know.
     """
     if unknown := sorted({draft.planted for draft in drafts} - EXPECTED.keys()):
         raise ValueError(f"unknown kinds of planted rows: {', '.join(unknown)}; see faults.EXPECTED")
@@ -64,7 +65,7 @@ def settle(drafts: Sequence[Draft], base_url: str) -> pl.DataFrame:
     records = []
     for number, row in enumerate(rows):
         planted, winner = lost.get(number, (row.planted, None))
-        while winner in lost:
+        while winner in lost and planted != "repeated_row":
             winner = lost[winner][1]
         expect = EXPECTED[planted]
         size = (row.width, row.height) if expect == KEPT else (None, None)

@@ -58,6 +58,15 @@ def test_a_repeat_of_a_copy_names_the_row_that_is_kept() -> None:
     assert sorted(found[:2]) == [("repeated_url", "duplicate_url", 2), ("resized", "near_duplicate", 2)]
 
 
+def test_a_repeated_row_names_the_first_one_even_where_that_is_lost() -> None:
+    copy = replace(PHOTO, url="/s.jpg", content="s", width=200, height=150, planted="resized")
+    assert outcome(copy, copy, PHOTO) == [
+        ("resized", "near_duplicate", 2),
+        ("repeated_row", "duplicate_row", 0),
+        ("", "kept", None),
+    ]
+
+
 def test_rows_that_fall_for_another_reason_neither_win_nor_lose() -> None:
     larger = replace(PHOTO, caption="ein Foto", width=4000, planted="german")
     dead = replace(PHOTO, url="/odd/robots/noai/a.jpg", planted="robots_noai")

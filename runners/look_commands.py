@@ -1,0 +1,90 @@
+"""``pairmill ledger`` and ``pairmill status``: look at a build, during and after."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import polars as pl
+
+from pairmill.sharding.column_files import read_row_groups
+from pairmill.sharding.commit_log import Commit, CommitLog
+from pairmill.sharding.errors import UsageError
+from pairmill.sharding.pair import ROW_BITS
+
+#: What a reader wants to see of a pool row.
+POOL_PART = ("uid", "url", "path", "caption")
+
+
+def show_ledger(build: Path, reason: str | None, limit: int | None, out: Path | None) -> int:
+    """Print the ledger joined with uid, url and caption as CSV, or write it to ``out`` (.csv or .parquet)."""
+    record = _build_record(build)
+    files = sorted((build / "ledger").glob("*.parquet"))
+    if not files:
+        raise UsageError(f"{build} has no ledger yet; pairmill status {build} tells how far it is")
+    frame = pl.concat([pl.read_parquet(file) for file in files])
+    if reason is not None:
+        known = sorted(frame.get_column("reason").drop_nulls().unique())
+        if reason not in (*known, "kept"):
+            raise UsageError(f"--reason {reason}: no row has it; this ledger has: kept, {', '.join(known)}")
+        frame = frame.filter(pl.col("kept") if reason == "kept" else pl.col("reason") == reason)
+    if limit is not None:
+        frame = frame.head(limit)
+    frame = _with_pool(frame, Path(record["work"]), record["pool"])
+    if out is None:
+        frame.write_csv(sys.stdout.buffer)
+    elif out.suffix == ".parquet":
+        frame.write_parquet(out)
+    elif out.suffix == ".csv":
+        frame.write_csv(out)
+    else:
+        raise UsageError(f"{out}: name a .csv or a .parquet file")
+    return 0
+
+
+def show_status(build: Path) -> int:
+    """Print how far a build is, from its commit log."""
+    record = _build_record(build)
+    finished = (build / "dataset" / "manifest.json").is_file()
+    fetched = CommitLog(Path(record["work"]) / "log" / record["fetch"]).read()
+    pool = CommitLog(Path(record["work"]) / "log" / record["pool"]).read()
+    shards = len(list((build / "dataset").glob("*.tar")))
+    print(f"recipe   {record['recipe']}")
+    print(f"pool     {sum(c.rows for c in pool):,} rows in {len(pool):,} blocks read")
+    print(f"fetched  {sum(c.rows for c in fetched):,} images in {len({c.block for c in fetched}):,} blocks")
+    print(f"shards   {shards:,} written")
+    print("finished" if finished else "not finished: run the same command again to go on")
+    return 0
+
+
+def _build_record(build: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads((build / "build.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{build} is no build folder (it has no readable build.json)") from error
+
+
+def _with_pool(frame: pl.DataFrame, work: Path, pool: str) -> pl.DataFrame:
+    """The ledger's rows with what the pool says of them; a survivor is named by its uid."""
+    commits = {commit.block: commit for commit in CommitLog(work / "log" / pool).read()}
+    row_id = pl.col("block").cast(pl.UInt64) * (1 << ROW_BITS) + pl.col("row")
+    wanted = frame.select(row_id=row_id)
+    survivors = frame.select(row_id="survivor").drop_nulls().unique()
+    columns = work / "columns" / pool
+    told = _pool_rows(wanted, commits, columns, POOL_PART)
+    uids = _pool_rows(survivors, commits, columns, ("uid",)).rename({"row_id": "survivor", "uid": "survivor_uid"})
+    joined = frame.hstack(told.drop("row_id").get_columns())
+    return joined.join(uids, on="survivor", how="left", maintain_order="left").drop("survivor")
+
+
+def _pool_rows(wanted: pl.DataFrame, commits: dict[int, Commit], columns: Path, names: tuple[str, ...]) -> pl.DataFrame:
+    """The named pool columns of the wanted row ids, block by block, in the order of the ids."""
+    wanted = wanted.sort("row_id").with_columns(block=pl.col("row_id") // (1 << ROW_BITS))
+    parts = [pl.DataFrame(schema={"row_id": pl.UInt64, **dict.fromkeys(names, pl.String)})]
+    for (block,), rows in wanted.partition_by("block", as_dict=True, maintain_order=True).items():
+        commit = commits[int(block)]
+        pool = read_row_groups(columns / commit.path, [commit.row_group], names)[0]
+        places = rows.select(place=pl.col("row_id") % (1 << ROW_BITS)).get_column("place")
+        parts.append(pl.concat([rows.select("row_id"), pool[places].select(names)], how="horizontal"))
+    return pl.concat(parts)
