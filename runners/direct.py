@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shlex
 import sys
@@ -19,7 +18,7 @@ from apache_beam.transforms.environments import EmbeddedPythonEnvironment, Subpr
 logging.disable(logging.NOTSET)
 
 from pairmill.pipeline.build import Prepared  # noqa: E402
-from pairmill.runners.worker import DRIVER_PID  # noqa: E402
+from pairmill.runners.worker_processes import watch_workers  # noqa: E402
 from pairmill.sharding.errors import PairmillError  # noqa: E402
 from pairmill.transforms.wiring import BuildDataset  # noqa: E402
 
@@ -37,7 +36,7 @@ def run_direct(prepared: Prepared, workers: int) -> None:
         direct_num_workers=workers,
         direct_running_mode="in_memory",  # any other mode would replace the environment given below
     )
-    os.environ[DRIVER_PID] = str(os.getpid())
+    watch_workers()
     worker = f"{shlex.quote(sys.executable)} -m pairmill.runners.worker"
     environment = (
         SubprocessSDKEnvironment.from_command_string(worker) if workers > 1 else EmbeddedPythonEnvironment.default()

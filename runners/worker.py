@@ -7,30 +7,25 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
 
-#: The process that the worker works for.
-DRIVER_PID = "PAIRMILL_DRIVER_PID"
 POLL_S = 1.0
 
 
 def leave_with(driver: int) -> None:
-    """End this process when the driver is no more: a killed run must not go on fetching."""
-    while True:
+    """End this process when its parent is no more: a killed run must not go on fetching."""
+    while os.getppid() == driver:
         time.sleep(POLL_S)
-        try:
-            os.kill(driver, 0)
-        except ProcessLookupError:
-            os._exit(1)
+    os._exit(1)
 
 
 def main() -> None:
     """Serve Beam until the run ends."""
-    driver = os.environ.get(DRIVER_PID)
-    if driver:
-        threading.Thread(target=leave_with, args=(int(driver),), name="pairmill-driver-watch", daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the driver too, which ends its workers
+    threading.Thread(target=leave_with, args=(os.getppid(),), name="pairmill-driver-watch", daemon=True).start()
     # Beam logs its own coming and going; what a step raises reaches the driver as the run's error.
     logging.disable(logging.CRITICAL)
     from apache_beam.runners.worker import sdk_worker_main

@@ -1,0 +1,58 @@
+"""The pages for users name everything there is, and the README's commands exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from pairmill.pipeline.recipe import Recipe
+from pairmill.runners.cli import main
+from pairmill.transforms.duplicate_settings import DuplicateSettings
+from pairmill.transforms.duplicates.pictures import NearSettings
+from pairmill.transforms.fetch.settings import FetchSettings
+from pairmill.transforms.image.settings import ImageSettings
+from pairmill.transforms.pool.presets import PRESETS
+from pairmill.transforms.pool.rows import ROW_ERRORS
+from pairmill.transforms.pool.spec import PoolSpec
+from pairmill.transforms.shard_order import ShardSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize(
+    "section", [Recipe, PoolSpec, FetchSettings, ImageSettings, DuplicateSettings, NearSettings, ShardSettings]
+)
+def test_every_recipe_key_is_documented(section: type) -> None:
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z0-9_]+)`", page)) | set(re.findall(r"^## (\w+)", page, re.MULTILINE))
+    missing = [field.name for field in dataclasses.fields(section) if field.name not in named]
+    assert not missing
+
+
+def test_every_preset_and_row_error_is_documented() -> None:
+    page = (ROOT / "docs" / "pools.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z0-9_]+)`", page))
+    assert set(PRESETS) <= named
+    assert set(ROW_ERRORS) <= named
+
+
+def test_every_page_that_the_readme_names_is_there() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = set(re.findall(r"`((?:docs|examples)/[\w./-]+)`", readme))
+    assert pages
+    assert all((ROOT / page).exists() for page in pages)
+
+
+def test_every_command_of_the_readme_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"^```\n(.*?)^```", readme, re.MULTILINE | re.DOTALL))
+    commands = set(re.findall(r"^pairmill (\w+)", blocks, re.MULTILINE))
+    assert {"run", "validate", "ledger"} <= commands
+    for command in sorted(commands):
+        with pytest.raises(SystemExit) as stopped:
+            main([command, "--help"])
+        assert stopped.value.code == 0
+        assert command in capsys.readouterr().out
