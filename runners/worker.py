@@ -12,6 +12,8 @@ import sys
 import threading
 import time
 
+#: The variable that names the process which the worker works for: its parent.
+DRIVER_PID = "PAIRMILL_DRIVER_PID"
 POLL_S = 1.0
 
 
@@ -25,7 +27,9 @@ def leave_with(driver: int) -> None:
 def main() -> None:
     """Serve Beam until the run ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the driver too, which ends its workers
-    threading.Thread(target=leave_with, args=(os.getppid(),), name="pairmill-driver-watch", daemon=True).start()
+    driver = os.environ.get(DRIVER_PID)
+    if driver:
+        threading.Thread(target=leave_with, args=(int(driver),), name="pairmill-driver-watch", daemon=True).start()
     # Beam logs its own coming and going; what a step raises reaches the driver as the run's error.
     logging.disable(logging.CRITICAL)
     from apache_beam.runners.worker import sdk_worker_main

@@ -21,6 +21,8 @@ from apache_beam.portability.api import beam_fn_api_pb2, endpoints_pb2
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler, WorkerHandler
 from google.protobuf import json_format, text_format
 
+from pairmill.runners.worker import DRIVER_PID
+
 #: Between two looks for requests to answer in a dead worker's place.
 ANSWER_S = 0.2
 #: So long an idle worker may take to leave at the end of a run.
@@ -74,6 +76,7 @@ class WatchedWorker(GrpcWorkerHandler):
             "CONTROL_API_SERVICE_DESCRIPTOR": text_format.MessageToString(control),
             "PIPELINE_OPTIONS": json_format.MessageToJson(self.provision_info.provision_info.pipeline_options),
             "WORKER_ID": self.worker_id,
+            DRIVER_PID: str(os.getpid()),
         }
         self._process = self._crew.start(self._command, environment)
         threading.Thread(target=self._watch, name="pairmill-worker-watch", daemon=True).start()
