@@ -13,12 +13,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 
 import polars as pl
 import yaml
 from img2dataset_peer import PEER_ENVIRONMENT, VERSION, PeerSetup, peer_command, peer_python, peer_successes
-from measure import Bar, pairmill, print_machine, settle, timed
+from measure import Bar, Took, pairmill, print_machine, rates, ratios, settle, timed
 from photo_pool import ROOT, PhotoPool, served_photographs
 
 from pairmill.sharding.tar import walk_tar
@@ -71,24 +70,24 @@ class Contest:
         self._folder = folder
         self._python = peer_python()
 
-    def peer(self, pool: PhotoPool, setup: PeerSetup) -> float:
-        """Seconds of img2dataset."""
+    def peer(self, pool: PhotoPool, setup: PeerSetup) -> Took:
+        """Time of img2dataset."""
         out = self._fresh("img2dataset")
         options = self._case.peer_options()
         command = peer_command(self._python, pool, out, setup, options, PER_SHARD)
-        seconds = timed(command, self._folder / "runs.log", PEER_ENVIRONMENT)
+        took = timed(command, self._folder / "runs.log", PEER_ENVIRONMENT)
         _require(peer_successes(out) == pool.rows == _samples(out), f"img2dataset lost some of {pool.rows} images")
-        return seconds
+        return took
 
-    def ours(self, pool: PhotoPool, workers: int) -> float:
-        """Seconds of the whole run."""
+    def ours(self, pool: PhotoPool, workers: int) -> Took:
+        """Time of the whole run."""
         out = self._fresh("pairmill")
         recipe = self._folder / "recipe.yaml"
         recipe.write_text(yaml.safe_dump(self._recipe(pool), sort_keys=False))
         command = [pairmill(), "run", str(recipe), "--out", str(out), "--workers", str(workers), "--no-space-check"]
-        seconds = timed(command, self._folder / "runs.log")
+        took = timed(command, self._folder / "runs.log")
         _require(_samples(out / "dataset") == pool.rows, f"pairmill lost some of {pool.rows} images")
-        return seconds
+        return took
 
     def _recipe(self, pool: PhotoPool) -> dict[str, object]:
         return {
@@ -114,12 +113,12 @@ def part_of(pool: PhotoPool, rows: int) -> PhotoPool:
     return replace(pool, table=table, rows=min(rows, pool.rows))
 
 
-def best(what: str, setups: list, run: Callable[..., float]) -> object:
+def best(what: str, setups: list, run: Callable[..., Took]) -> object:
     """The fastest of several setups, each run once."""
     times = {setup: run(setup) for setup in setups}
-    for setup, seconds in times.items():
-        print(f"  {what}, {setup}: {seconds:.1f} s", flush=True)
-    return min(times, key=times.__getitem__)
+    for setup, took in times.items():
+        print(f"  {what}, {setup}: {took}", flush=True)
+    return min(times, key=lambda setup: times[setup].wall)
 
 
 def compare(case: Case, folder: Path, pool: PhotoPool, part: PhotoPool, repeats: int) -> None:
@@ -128,14 +127,15 @@ def compare(case: Case, folder: Path, pool: PhotoPool, part: PhotoPool, repeats:
     print(f"case {case.name}: {pool.rows:,} URLs, {pool.mean_bytes / 1e3:.0f} KB each; tried on {part.rows:,} of them")
     setup = best("img2dataset", PEER_SETUPS, lambda setup: contest.peer(part, setup))
     workers = best("pairmill, workers", list(WORKERS), lambda count: contest.ours(part, count))
-    peer, ours = [], []
+    peer: list[Took] = []
+    ours: list[Took] = []
     for number in range(repeats):
         peer.append(contest.peer(pool, setup))
         ours.append(contest.ours(pool, workers))
-        print(f"  pass {number + 1}: img2dataset {peer[-1]:.1f} s, pairmill {ours[-1]:.1f} s", flush=True)
-    print(f"img2dataset {VERSION}, {setup}: median {pool.rows / median(peer):.0f} pairs/s")
-    print(f"pairmill, {workers} workers: median {pool.rows / median(ours):.0f} pairs/s")
-    print(case.bar.told([a / b for a, b in zip(peer, ours, strict=True)]), flush=True)
+        print(f"  pass {number + 1}: img2dataset {peer[-1]}, pairmill {ours[-1]}", flush=True)
+    print(rates(f"img2dataset {VERSION}, {setup}", peer, pool.rows))
+    print(rates(f"pairmill, {workers} workers", ours, pool.rows))
+    print(case.bar.told(ratios(peer, ours)), flush=True)
 
 
 def _samples(folder: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -37,12 +38,24 @@ def pairmill() -> str:
     return str(command)
 
 
-def timed(command: Sequence[str], log: Path, env: dict[str, str] | None = None) -> float:
-    """Seconds of wall clock from the start of a command to its end; what it prints goes to ``log``.
+@dataclass(frozen=True)
+class Took:
+    """What one run took: seconds of wall clock, and of processor time in it and all its children."""
+
+    wall: float
+    processor: float
+
+    def __str__(self) -> str:
+        return f"{self.wall:.1f} s ({self.processor:.1f} s of processor)"
+
+
+def timed(command: Sequence[str], log: Path, env: dict[str, str] | None = None) -> Took:
+    """Run a command from its start to its end; what it prints goes to ``log``.
 
     Ends the benchmark where the command fails: there is no ratio then.
     """
     with log.open("ab") as output:
+        before = _children_s()
         started = time.perf_counter()
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **(env or {})}, check=False
@@ -51,7 +64,23 @@ def timed(command: Sequence[str], log: Path, env: dict[str, str] | None = None) 
     if done.returncode:
         lines = log.read_text(errors="replace").splitlines()[-15:]
         raise SystemExit("\n".join([*lines, f"failed with exit code {done.returncode}: {' '.join(command)}"]))
-    return seconds
+    return Took(seconds, _children_s() - before)
+
+
+def rates(what: str, runs: Sequence[Took], pairs: int) -> str:
+    """One line: the median of the runs as pairs a second, and as processor time a pair."""
+    wall, processor = (median(getattr(run, name) for run in runs) for name in ("wall", "processor"))
+    return f"{what}: median {pairs / wall:.0f} pairs/s, {wall:.1f} s; {1000 * processor / pairs:.2f} ms of processor a pair"
+
+
+def ratios(one: Sequence[Took], other: Sequence[Took]) -> list[float]:
+    """How many times as long each run of one took as the run of the other in the same pass."""
+    return [a.wall / b.wall for a, b in zip(one, other, strict=True)]
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def settle() -> None:

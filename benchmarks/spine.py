@@ -12,10 +12,9 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from statistics import median
 
 import yaml
-from measure import Bar, pairmill, print_machine, settle, timed
+from measure import Bar, Took, pairmill, print_machine, rates, ratios, settle, timed
 from photo_pool import ROOT, PhotoPool, served_photographs
 
 #: At most 15 % more time than the plain loop.
@@ -42,20 +41,20 @@ class Runs:
         self._folder, self._recipe = folder, recipe
         self._samples: set[int] = set()
 
-    def plain(self) -> float:
-        """Seconds of the plain loop."""
+    def plain(self) -> Took:
+        """Time of the plain loop."""
         out = self._fresh("plain")
-        seconds = timed([sys.executable, str(Path(__file__).with_name("plain_loop.py")), str(self._recipe), str(out)], self._log)
+        took = timed([sys.executable, str(Path(__file__).with_name("plain_loop.py")), str(self._recipe), str(out)], self._log)
         self._check(json.loads((out / "samples.json").read_text()))
-        return seconds
+        return took
 
-    def workers(self, count: int) -> float:
-        """Seconds of ``pairmill run`` with so many workers."""
+    def workers(self, count: int) -> Took:
+        """Time of ``pairmill run`` with so many workers."""
         out = self._fresh(f"workers-{count}")
         command = [pairmill(), "run", str(self._recipe), "--out", str(out), "--workers", str(count), "--no-space-check"]
-        seconds = timed(command, self._log)
+        took = timed(command, self._log)
         self._check(json.loads((out / "report.json").read_text())["kept"])
-        return seconds
+        return took
 
     @property
     def samples(self) -> int:
@@ -82,19 +81,22 @@ def compare(folder: Path, pool: PhotoPool, repeats: int) -> None:
     recipe = folder / "recipe.yaml"
     write_recipe(recipe, pool)
     runs = Runs(folder, recipe)
-    plain, one, two = [], [], []
+    plain: list[Took] = []
+    one: list[Took] = []
+    two: list[Took] = []
     for number in range(repeats):
         plain.append(runs.plain())
         one.append(runs.workers(1))
         two.append(runs.workers(2))
-        print(f"pass {number + 1}: plain {plain[-1]:.1f} s, one worker {one[-1]:.1f} s, two {two[-1]:.1f} s", flush=True)
+        print(f"pass {number + 1}: plain {plain[-1]}, one worker {one[-1]}, two {two[-1]}", flush=True)
     print(f"{runs.samples:,} samples of {pool.rows:,} pairs in every run, {pool.mean_bytes / 1e3:.0f} KB an image")
-    for name, seconds in (("plain loop", plain), ("one worker", one), ("two workers", two)):
-        print(f"{name}: median {pool.rows / median(seconds):.0f} pairs/s, {median(seconds):.1f} s")
-    if median(one) < 60:
-        print(f"one worker took {median(one):.0f} s; give more --pairs for a run of 60 s or more")
-    print(BEAM_COST.told([a / b for a, b in zip(plain, one, strict=True)]))
-    print(SECOND_WORKER.told([a / b for a, b in zip(one, two, strict=True)]))
+    for name, took in (("plain loop", plain), ("one worker", one), ("two workers", two)):
+        print(rates(name, took, pool.rows))
+    shortest = min(took.wall for took in one)
+    if shortest < 60:
+        print(f"one worker took only {shortest:.0f} s; give more --pairs for runs of 60 s")
+    print(BEAM_COST.told(ratios(plain, one)))
+    print(SECOND_WORKER.told(ratios(one, two)))
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pairmill.filters.verdict import needed_columns
 from pairmill.pipeline.recipe import OPERATIONAL, Recipe
 from pairmill.pipeline.seal import seal
-from pairmill.pipeline.work import LOCK_NAME, WorkIdentity, check_work, lock_folder
+from pairmill.pipeline.work import LOCK_NAME, WorkIdentity, check_work, holds_more_than, lock_folder
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.manifest import MANIFEST_NAME
 from pairmill.sharding.pair import IMAGE_COLUMNS
@@ -147,7 +147,7 @@ def _check_build(build: Path, prepared: Prepared) -> str:
                 f"{build} is the build of another recipe or pool ({name}); choose another --out "
                 "(the same --work spares what was fetched)"
             )
-    elif any(entry.name not in (LOCK_NAME, "work", "pool") for entry in build.iterdir()):
+    elif holds_more_than(build, LOCK_NAME, "work", "pool"):
         raise UsageError(f"{build} is not empty and no build folder (it has no build.json); choose another --out")
     job = prepared.job
     record = {

@@ -25,7 +25,7 @@ class _Loader(yaml.SafeLoader):
     those of YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema).
     """
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """One mapping; of a repeated key, PyYAML would drop all but the last without a word."""
         node = super().compose_mapping_node(anchor)
         seen = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ from pairmill.transforms.shard_order import SplitOrder, load_orders
 from pairmill.transforms.shard_records import sample_schema
 from pairmill.transforms.verdict_step import TRAIN
 
-#: Blocks in one file of the ledger, each a row group.
-BLOCKS_PER_LEDGER_FILE = 256
+#: Batches of blocks in one file of the ledger, each a row group.
+BATCHES_PER_LEDGER_FILE = 256
 
 
 def seal(job: Job, recipe: Recipe, fingerprint: str, seconds: float) -> dict[str, Any]:
@@ -95,12 +95,12 @@ def _gather_ledger(job: Job) -> pl.DataFrame:
     plan = job.lane_plan()
     counts = [pl.DataFrame(schema={"stage": pl.String, "reason": pl.String, "kept": pl.Boolean, "rows": pl.UInt32})]
     names = set()
-    for start in range(0, len(plan.blocks), BLOCKS_PER_LEDGER_FILE):
-        blocks = [int(block) for block in plan.blocks[start : start + BLOCKS_PER_LEDGER_FILE]]
-        path = job.ledger / f"{block_name(blocks[0])}.parquet"
+    for start in range(0, len(plan.batches), BATCHES_PER_LEDGER_FILE):
+        batches = range(start, min(start + BATCHES_PER_LEDGER_FILE, len(plan.batches)))
+        path = job.ledger / f"{block_name(plan.batch(start)[0])}.parquet"
         names.add(path.name)
         attempt = attempt_path(path)
-        write_row_groups(attempt, _counted(job, blocks, counts))
+        write_row_groups(attempt, _counted(job, batches, counts))
         replace_file(attempt, path)
     for stale in job.ledger.glob("*"):
         if stale.name not in names:
@@ -108,9 +108,9 @@ def _gather_ledger(job: Job) -> pl.DataFrame:
     return pl.concat(counts).group_by("stage", "reason", "kept").agg(pl.col("rows").sum())
 
 
-def _counted(job: Job, blocks: list[int], counts: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The ledger of each block, its counts noted in passing: one block is in memory at a time."""
-    for lane, place in map(job.lane_plan().place_of, blocks):
+def _counted(job: Job, batches: Iterable[int], counts: list[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The ledger of each batch of blocks, its counts noted in passing: one batch is in memory at a time."""
+    for lane, place in map(job.lane_plan().place_of_batch, batches):
         frame = read_batch(job.exchanged("ledger", lane), place)
         counts.append(frame.group_by("stage", "reason", "kept").agg(rows=pl.len()))
         yield frame

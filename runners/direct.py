@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 logging.disable(logging.WARNING)  # Beam says at import, through the root logger, what optional parts it lacks
@@ -18,7 +19,7 @@ from apache_beam.transforms.environments import EmbeddedPythonEnvironment, Subpr
 logging.disable(logging.NOTSET)
 
 from pairmill.pipeline.build import Prepared  # noqa: E402
-from pairmill.runners.worker_processes import watch_workers  # noqa: E402
+from pairmill.runners.worker_processes import watched_workers  # noqa: E402
 from pairmill.sharding.errors import PairmillError  # noqa: E402
 from pairmill.transforms.wiring import BuildDataset  # noqa: E402
 
@@ -29,37 +30,49 @@ _RAISED = re.compile(r"^(?:[a-z_][\w.]*\.)?([A-Z]\w*(?:Error|Exception|Aborted|R
 
 
 def run_direct(prepared: Prepared, workers: int) -> None:
-    """Run the graph in this process (one worker), or in ``workers`` processes. Raises PairmillError in one line."""
+    """Run the graph in this process (one worker), or in ``workers`` processes. Raises PairmillError in one line.
+
+    Raises KeyboardInterrupt where the user stopped it.
+    """
     options = PipelineOptions(
         [],  # the command line of this process is not Beam's
         default_sdk_harness_log_level="CRITICAL",
         direct_num_workers=workers,
         direct_running_mode="in_memory",  # any other mode would replace the environment given below
     )
-    watch_workers()
     worker = f"{shlex.quote(sys.executable)} -m pairmill.runners.worker"
     environment = (
         SubprocessSDKEnvironment.from_command_string(worker) if workers > 1 else EmbeddedPythonEnvironment.default()
     )
     # Beam prints every exception with its traceback, as often as it crosses a stage; one line is told below.
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    try:
-        with beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options) as pipeline:
-            _ = pipeline | "Segments" >> beam.Create(prepared.segments) | "Build" >> BuildDataset(prepared.job)
-    except Exception as error:
-        (Path(prepared.job.build) / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        raise told_plainly(error, prepared.job.build) from error
+    for library in ("apache_beam", "grpc"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    with watched_workers() as crew:
+        try:
+            with beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options) as pipeline:
+                _ = pipeline | "Segments" >> beam.Create(prepared.segments) | "Build" >> BuildDataset(prepared.job)
+        except Exception as error:
+            if str(error).strip().startswith("KeyboardInterrupt"):  # Beam takes it for an error of the step
+                raise KeyboardInterrupt from error
+            if crew.loss:
+                raise PairmillError(crew.loss) from error
+            with suppress(OSError):  # of a full disk, most of all: the error that ended the run is the one to tell
+                (Path(prepared.job.build) / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            raise told_plainly(error, prepared.job.build) from error
 
 
 def told_plainly(error: BaseException, build: str) -> PairmillError:
     """The line that matters of an exception which crossed Beam, where a worker's traceback may arrive as text."""
-    text, kind = str(error).strip(), type(error).__name__
+    # A KeyError tells its text as code, in quotes.
+    told = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text, kind = str(told).strip(), type(error).__name__
     raised = _RAISED.findall(text)
     if raised:
         kind, text = raised[-1]
     where = _WHERE.match(text)
     if where:
         text = where[1]
+    text = text.strip().partition("\n")[0]
     if kind in _PLAIN:
         return PairmillError(text)
     if isinstance(error, OSError) or kind in ("OSError", "PermissionError", "FileNotFoundError"):

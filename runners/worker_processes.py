@@ -12,7 +12,9 @@ import shlex
 import signal
 import subprocess
 import threading
-from contextlib import suppress
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -25,37 +27,48 @@ from pairmill.runners.worker import DRIVER_PID
 
 #: Between two looks for requests to answer in a dead worker's place.
 ANSWER_S = 0.2
+#: A connection breaks a moment before its process is known to be dead.
+DYING_S = 1.0
 #: So long an idle worker may take to leave at the end of a run.
 LEAVE_S = 20.0
 
 
-def watch_workers() -> None:
-    """Have the next run of this process start its worker processes watched."""
-    WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(partial(WatchedWorker, Crew()))
+@contextmanager
+def watched_workers() -> Iterator[Crew]:
+    """Have Beam start the worker processes of the runs inside the block watched, and quiet when they are lost."""
+    crew = Crew()
+    said = threading.excepthook
+    WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(partial(WatchedWorker, crew))
+    # Beam's threads end with a traceback each when a connection breaks; what broke it is told in one line.
+    threading.excepthook = lambda arguments: said(arguments) if _is_ours(arguments.thread) else None
+    try:
+        yield crew
+    finally:
+        threading.excepthook = said
 
 
 class Crew:
-    """The workers of one run: they fall together."""
+    """The workers of one run: they fall together. ``loss`` is one line once a worker has died, else empty."""
 
     def __init__(self) -> None:
+        self.loss = ""
         self._lock = threading.Lock()
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._loss = ""
 
     def start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         """Start one more worker."""
         with self._lock:
-            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+            # A worker that cannot write its complaints never answers: they go to a pipe that is always read.
+            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
             self._processes.append(process)
             return process
 
-    def lost(self, exit_code: int) -> str:
-        """One has died: end the others, whose work nobody will use, and return what to tell of the first."""
+    def lost(self, exit_code: int, last_words: str) -> None:
+        """One has died: note the first, and end the others, whose work nobody will use."""
         with self._lock:
-            self._loss = self._loss or f"PairmillError: {told_loss(exit_code)}"
+            self.loss = self.loss or told_loss(exit_code, last_words)
             for process in self._processes:
                 process.kill()
-            return self._loss
 
 
 class WatchedWorker(GrpcWorkerHandler):
@@ -66,6 +79,7 @@ class WatchedWorker(GrpcWorkerHandler):
         self._crew = crew
         self._command = shlex.split(command.decode())
         self._closing = threading.Event()
+        self._gone = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start_worker(self) -> None:
@@ -79,34 +93,34 @@ class WatchedWorker(GrpcWorkerHandler):
             DRIVER_PID: str(os.getpid()),
         }
         self._process = self._crew.start(self._command, environment)
-        threading.Thread(target=self._watch, name="pairmill-worker-watch", daemon=True).start()
+        threading.Thread(target=self._watch, args=(self._process,), name="pairmill-worker-watch", daemon=True).start()
 
     def close(self) -> None:
         """Let the process leave; one that is still at work is ended, since the run failed or was stopped."""
-        self._closing.set()
-        if self._pending() and self._process is not None:
+        if self._process is not None and self._pending() and not self._gone.wait(DYING_S):
+            self._closing.set()
             self._process.kill()
+        self._closing.set()
         super().close()
 
     def stop_worker(self) -> None:
         """Wait until the process has left."""
-        if self._process is None:
-            return
-        try:
-            self._process.wait(LEAVE_S)
-        except subprocess.TimeoutExpired:
+        if self._process is not None and not self._gone.wait(LEAVE_S):
             self._process.kill()
-            self._process.wait()
+            self._gone.wait()
 
-    def _watch(self) -> None:
-        assert self._process is not None
-        exit_code = self._process.wait()
-        if self._closing.is_set():
-            return
-        loss = self._crew.lost(exit_code)
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        words = deque(process.stderr, maxlen=20)
+        exit_code = process.wait()
+        if not self._closing.is_set():
+            last = [word for line in words if (word := line.decode(errors="replace").strip())]
+            self._crew.lost(exit_code, last[-1] if last else "")
+        self._gone.set()
         while not self._closing.wait(ANSWER_S):
             for future in self._pending():
-                future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=future.instruction_id, error=loss))
+                lost = beam_fn_api_pb2.InstructionResponse(instruction_id=future.instruction_id, error=self._crew.loss)
+                future.set(lost)
 
     def _pending(self) -> list[Any]:
         """Requests without an answer. Beam's own ``abort`` leaves the one who waits for data waiting."""
@@ -114,11 +128,17 @@ class WatchedWorker(GrpcWorkerHandler):
         return [future for future in list(waiting.values()) if not future.is_done()]
 
 
-def told_loss(exit_code: int) -> str:
-    """One line on a worker that ended too early."""
-    how = f"ended with exit code {exit_code}"
+def told_loss(exit_code: int, last_words: str = "") -> str:
+    """One line on a worker that ended too early; ``last_words`` is what it wrote to stderr last."""
+    how = f"ended with exit code {exit_code}" + (f" ({last_words})" if last_words else "")
     if exit_code < 0:
         with suppress(ValueError):
             how = f"was killed by {signal.Signals(-exit_code).name}"
-    why = " (the system does so when memory runs out; fewer --workers need less)" if exit_code == -signal.SIGKILL else ""
+    why = (
+        " (the system does so when memory runs out; fewer --workers need less)" if exit_code == -signal.SIGKILL else ""
+    )
     return f"a worker process {how}{why}; run the same command again: finished blocks are kept"
+
+
+def _is_ours(thread: threading.Thread | None) -> bool:
+    return thread is not None and thread.name.startswith("pairmill")

@@ -123,14 +123,25 @@ class StepStore:
             return None
         path = str(final.relative_to(self.columns_folder))
         rows = row_counts(final)
-        counts = [count(frame) for frame in read_row_groups(final, range(len(blocks)))] if count else [{} for _ in blocks]
-        commits = [Commit(block, part, path, group, rows[group], counts=counts[group]) for group, block in enumerate(blocks)]
+        counts = (
+            [count(frame) for frame in read_row_groups(final, range(len(blocks)))] if count else [{} for _ in blocks]
+        )
+        commits = [
+            Commit(block, part, path, group, rows[group], counts=counts[group]) for group, block in enumerate(blocks)
+        ]
         self.log.append(commits)
         return commits
 
-    def read(self, commit: Commit, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The columns of one committed part."""
-        return read_row_groups(self.columns_folder / commit.path, [commit.row_group], columns)[0]
+    def read(self, commits: Sequence[Commit], columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The columns of one or more committed parts, one below another; each file is opened once."""
+        places: dict[str, list[int]] = defaultdict(list)
+        for index, commit in enumerate(commits):
+            places[commit.path].append(index)
+        frames: dict[int, pl.DataFrame] = {}
+        for path, indices in places.items():
+            groups = [commits[index].row_group for index in indices]
+            frames.update(zip(indices, read_row_groups(self.columns_folder / path, groups, columns), strict=True))
+        return pl.concat([frames[index] for index in range(len(commits))])
 
     def pack(self) -> None:
         """Gather small column files of finished blocks into files of up to 256 blocks. Driver only.
@@ -155,11 +166,13 @@ class StepStore:
     def _pack_file(self, commits: list[Commit]) -> list[Commit]:
         first, last = commits[0], commits[-1]
         # The name tells every member: a pack that was killed may have left a file of the same ends and other rows.
-        members = hashlib.blake2b(repr([(c.block, c.part, c.path, c.row_group) for c in commits]).encode(), digest_size=8)
+        members = hashlib.blake2b(
+            repr([(c.block, c.part, c.path, c.row_group) for c in commits]).encode(), digest_size=8
+        )
         ends = f"{block_name(first.block)}.p{first.part}-{block_name(last.block)}.p{last.part}"
         name = f"pack-{ends}-{members.hexdigest()}.parquet"
         attempt = attempt_path(self.columns_folder / name)
-        write_row_groups(attempt, (self.read(commit) for commit in commits))
+        write_row_groups(attempt, (self.read([commit]) for commit in commits))
         publish_once(attempt, self.columns_folder / name)
         return [replace(c, path=name, row_group=group) for group, c in enumerate(commits)]
 

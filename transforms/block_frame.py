@@ -1,34 +1,55 @@
-"""The columns of one block, joined from the steps that measured them."""
+"""The columns of a batch of blocks, joined from the steps that measured them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import polars as pl
 
 from pairmill.sharding.commit_log import Commit
-from pairmill.sharding.pair import row_ids
-from pairmill.sharding.step_store import StepStore
+from pairmill.sharding.pair import MAX_BLOCK_ROWS, ROW_BITS, row_ids
 from pairmill.transforms.fetch_columns import FETCH_COLUMNS
 from pairmill.transforms.job import Job
 
 
-def read_described(job: Job, block: int, moment: str) -> pl.DataFrame:
+def read_described(job: Job, blocks: Sequence[int], moment: str) -> pl.DataFrame:
     """Everything known before the fetch: ``row_id``, the pool's columns, the language; one row a pool row, in order."""
-    pool = job.pool_store.read(job.pool_store.snapshot(moment)[block][0])
-    frame = pool.with_columns(pl.Series("row_id", row_ids(block, pool.height), dtype=pl.UInt64))
+    commits = [job.pool_store.snapshot(moment)[block][0] for block in blocks]
+    pool = job.pool_store.read(commits)
+    ids = np.concatenate([row_ids(commit.block, commit.rows) for commit in commits])
+    frame = pool.with_columns(pl.Series("row_id", ids, dtype=pl.UInt64))
     if job.language is not None:
-        language = job.language_store.read(job.language_store.snapshot(moment)[block][0])
+        language = job.language_store.read([job.language_store.snapshot(moment)[block][0] for block in blocks])
+        # A pool may have a lang_confidence without a lang: nothing of a pool is lost to a name of ours.
+        frame = frame.rename({name: f"pool_{name}" for name in language.columns if name in frame.columns})
         frame = frame.with_columns(language.get_columns())
     return frame
 
 
-def read_fetched(job: Job, block: int, moment: str) -> pl.DataFrame:
-    """What was fetched for a block's rows so far: ``row_id`` and the fetch columns, one row a fetched image."""
-    return read_parts(job.fetch_store, job.fetch_store.snapshot(moment).get(block, []), list(FETCH_COLUMNS))
+def read_fetched(
+    job: Job, blocks: Sequence[int], moment: str, columns: Sequence[str] = tuple(FETCH_COLUMNS)
+) -> pl.DataFrame:
+    """What was fetched for the blocks' rows so far: ``row_id`` and the fetch columns, one row a fetched image."""
+    snapshot = job.fetch_store.snapshot(moment)
+    return read_parts(job, [commit for block in blocks for commit in snapshot.get(block, [])], columns)
 
 
-def read_parts(store: StepStore, parts: list[Commit], columns: list[str]) -> pl.DataFrame:
-    """The committed parts of one block, one after another, with the schema of the fetch columns."""
-    frames = [store.read(part, columns) for part in parts]
-    if not frames:
+def read_parts(job: Job, parts: Sequence[Commit], columns: Sequence[str]) -> pl.DataFrame:
+    """The named fetch columns of committed parts, one after another."""
+    if not parts:
         return pl.DataFrame(schema={name: FETCH_COLUMNS[name] for name in columns})
-    return pl.concat(frames)
+    return job.fetch_store.read(parts, columns)
+
+
+def of_block(frame: pl.DataFrame, block: int) -> pl.DataFrame:
+    """The rows of one block in a frame that is sorted by ``row_id``."""
+    return of_blocks(frame, block, block)
+
+
+def of_blocks(frame: pl.DataFrame, first: int, last: int) -> pl.DataFrame:
+    """The rows of blocks ``first`` to ``last`` in a frame that is sorted by ``row_id``: a slice, found by bisection."""
+    ids = frame.get_column("row_id").to_numpy()
+    bounds = np.array([first << ROW_BITS, (last << ROW_BITS) + MAX_BLOCK_ROWS], dtype=np.uint64)
+    start, stop = np.searchsorted(ids, bounds)
+    return frame[int(start) : int(stop)]

@@ -117,8 +117,10 @@ def _everything(near: pl.DataFrame, equal: pl.DataFrame, rejects: bool) -> pl.Da
     )
     # A row that is equal to a picture which is itself a near duplicate goes the way of that picture.
     follows = pl.when(pl.col("near_survivor") != pl.col("survivor")).then(reason)
+    # A picture that is only measured as a near duplicate stays, and so is the one that is kept instead.
+    kept = pl.col("near_survivor" if rejects else "survivor")
     of_equal = equal.join(near.rename({"row_id": "survivor"}), on="survivor", how="left", maintain_order="left").select(
-        "row_id", duplicate=pl.coalesce("duplicate", follows), survivor="near_survivor", group="root"
+        "row_id", duplicate=pl.coalesce("duplicate", follows), survivor=kept, group="root"
     )
     return pl.concat([of_near, of_equal]).sort("row_id").cast(DUPLICATE_COLUMNS)  # type: ignore[arg-type]
 

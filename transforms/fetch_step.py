@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 
+import numpy as np
 import polars as pl
 
 from pairmill.sharding.errors import PairmillError
-from pairmill.sharding.exchange import read_partition, write_partitions
+from pairmill.sharding.exchange import PartitionWriter, read_partition
 from pairmill.sharding.pair import ROW_BITS
-from pairmill.transforms.block_frame import read_described, read_parts
+from pairmill.transforms.block_frame import of_blocks, read_described, read_fetched, read_parts
 from pairmill.transforms.fetch.lane import fetch_blocks
 from pairmill.transforms.fetch.outcome import BlockJob, FetchAborted, Want
 from pairmill.transforms.fetch_columns import FETCH_COLUMNS, SHARED_COLUMNS
@@ -26,7 +27,7 @@ from pairmill.transforms.spool import SpoolSink, fetch_counts
 def fetch_lane(job: Job, lane: int) -> None:
     """Fetch what the lane's blocks want; each block's part is committed as soon as its last image is in."""
     try:
-        for _ in _closed_blocks(job, wanted_parts(job, lane, job.lane_plan().lane(lane))):
+        for _ in _closed_blocks(job, wanted_parts(job, lane)):
             pass
     except FetchAborted as error:
         raise PairmillError(f"{error}; mend that and run the same command again: finished blocks are kept") from error
@@ -48,47 +49,52 @@ def _closed_blocks(job: Job, wanted: Iterator[BlockJob]) -> Iterator[object]:
     return fetch_blocks(wanted, job.fetch, store, open_sink, root=root, progress=progress)
 
 
-def wanted_parts(job: Job, lane: int, blocks: Sequence[int]) -> Iterator[BlockJob]:
+def wanted_parts(job: Job, lane: int) -> Iterator[BlockJob]:
     """The next part of each block that still wants images: its living rows that own their image and lack it."""
-    shared = read_partition(job.all_exchanged("owners"), lane).get_column("row_id")
+    owned_elsewhere = read_partition(job.all_exchanged("owners"), lane).sort("row_id")
     earlier = job.fetch_store.snapshot("start")
-    for block in blocks:
-        parts = list(earlier.get(block, []))
-        while (adopted := job.fetch_store.adopt([block], len(parts), fetch_counts)) is not None:
-            parts += adopted
-        described = read_described(job, block, "captions")
+    for batch in job.lane_plan().lane(lane):
+        described = read_described(job, batch, "captions")
         alive = judge_before_fetch(described, job.rules).get_column("stage").is_null()
-        there = read_parts(job.fetch_store, parts, ["row_id"]).get_column("row_id")
-        wanted = described.filter(
-            alive & ~described.get_column("row_id").is_in(shared.implode()),
-        ).filter(~pl.col("row_id").is_in(there.implode()))
-        if wanted.height:
-            yield BlockJob(block, len(parts), _wants(wanted))
+        elsewhere = of_blocks(owned_elsewhere, batch[0], batch[-1])
+        there = read_fetched(job, batch, "start", ["row_id"])
+        wanted = described.filter(alive).join(elsewhere, on="row_id", how="anti", maintain_order="left")
+        wanted = wanted.join(there, on="row_id", how="anti", maintain_order="left")
+        for block, rows in _by_block(wanted, "row_id"):
+            missing, parts = _without_adopted(job, block, rows, len(earlier.get(block, [])))
+            if missing.height:
+                yield BlockJob(block, parts, _wants(missing))
+
+
+def _without_adopted(job: Job, block: int, wanted: pl.DataFrame, parts: int) -> tuple[pl.DataFrame, int]:
+    """Less of what a killed worker published of this block but did not log, which is logged now."""
+    while (adopted := job.fetch_store.adopt([block], parts, fetch_counts)) is not None:
+        wanted = wanted.join(read_parts(job, adopted, ["row_id"]), on="row_id", how="anti", maintain_order="left")
+        parts += 1
+    return wanted, parts
+
+
+def _by_block(frame: pl.DataFrame, row_id: str) -> list[tuple[int, pl.DataFrame]]:
+    """The rows of each block that the column ``row_id`` names, in pool order."""
+    keyed = frame.with_columns(block_of_row=pl.col(row_id) // (1 << ROW_BITS))
+    parts = keyed.partition_by("block_of_row", as_dict=True, maintain_order=True, include_key=False)
+    return [(int(key[0]), parts[key]) for key in sorted(parts)]
 
 
 def send_shared(job: Job, lane: int) -> None:
     """Write, for every row that uses an image this lane owns, the fetch columns of that image."""
+    plan = job.lane_plan()
     sharers = read_partition(job.all_exchanged("sharers"), lane)
-    by_block = sharers.with_columns(block=pl.col("owner") // (1 << ROW_BITS)).partition_by("block", as_dict=True)
-    found = [
-        rows.select("row_id", "owner").join(
-            _fetched(job, int(block)).rename({"row_id": "owner"}), on="owner", how="inner"
-        )
-        for (block,), rows in sorted(by_block.items(), key=lambda item: int(item[0][0]))
-    ]
-    nothing = {name: FETCH_COLUMNS[name] for name in SHARED_COLUMNS}
-    frame = pl.concat(found).drop("owner") if found else pl.DataFrame(schema=nothing)
-    write_partitions(
-        job.exchanged("shared", lane), frame, lanes_of(job, frame.get_column("row_id")), job.lane_plan().lanes
-    )
+    with PartitionWriter(job.parts / "shared", lane, plan.lanes) as shared:
+        nothing = pl.DataFrame(schema={name: FETCH_COLUMNS[name] for name in SHARED_COLUMNS})
+        shared.add(nothing, np.empty(0, dtype=np.int64))
+        for block, rows in _by_block(sharers, "owner"):
+            fetched = read_fetched(job, [block], "fetched", SHARED_COLUMNS).rename({"row_id": "owner"})
+            found = rows.join(fetched, on="owner", how="inner").select(SHARED_COLUMNS)
+            shared.add(found, lanes_of(job, found.get_column("row_id")))
 
 
 def _wants(frame: pl.DataFrame) -> list[Want]:
     columns = frame.select("row_id", "url", "path", "tar_offset", "tar_bytes").rows()
     mask = (1 << ROW_BITS) - 1
     return [Want(row_id & mask, url, path, offset, size) for row_id, url, path, offset, size in columns]
-
-
-def _fetched(job: Job, block: int) -> pl.DataFrame:
-    parts = job.fetch_store.snapshot("fetched").get(block, [])
-    return read_parts(job.fetch_store, parts, SHARED_COLUMNS)

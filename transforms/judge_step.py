@@ -6,7 +6,7 @@ import polars as pl
 
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.exchange import BatchWriter, PartitionWriter, read_partition
-from pairmill.transforms.block_frame import read_described, read_fetched
+from pairmill.transforms.block_frame import of_blocks, read_described, read_fetched
 from pairmill.transforms.fetch_columns import SHARED_COLUMNS
 from pairmill.transforms.job import Job
 from pairmill.transforms.judgement import READ, judge_after_fetch, judge_before_fetch
@@ -19,30 +19,32 @@ HIDDEN_COLUMNS = ("row_error", "tar_offset", "tar_bytes", "status", "status_deta
 def judge_lane(job: Job, lane: int) -> None:
     """Write the lane's verdicts so far, the columns of its living rows, and their features for the duplicate search.
 
-    Kinds written, a batch a block: ``verdicts``, ``alive``; to partitions by sha256: ``features``.
+    Kinds written: ``verdicts`` and ``alive``, a record batch for each batch of blocks; ``features``, to partitions by
+    sha256.
     """
     plan = job.lane_plan()
-    repeats = read_partition(job.all_exchanged("repeats"), lane)
-    shared = read_partition(job.all_exchanged("shared"), lane)
+    repeats = read_partition(job.all_exchanged("repeats"), lane).sort("row_id")
+    shared = read_partition(job.all_exchanged("shared"), lane).sort("row_id")
     with (
         BatchWriter(job.exchanged("verdicts", lane)) as verdicts,
         BatchWriter(job.exchanged("alive", lane)) as alive,
         PartitionWriter(job.parts / "features", lane, plan.partitions) as features,
     ):
-        for block in plan.lane(lane):
-            after, living = _judge_block(job, block, repeats, shared)
+        for batch in plan.lane(lane):
+            of_batch = [of_blocks(rows, batch[0], batch[-1]) for rows in (repeats, shared)]
+            after, living = _judge_batch(job, batch, *of_batch)
             verdicts.write(after)
             alive.write(living.drop([name for name in HIDDEN_COLUMNS if name in living.columns]))
             rows = _features(living)
             features.add(rows, partition_of(rows.get_column("sha_lo"), plan.partitions))
 
 
-def _judge_block(
-    job: Job, block: int, repeats: pl.DataFrame, shared: pl.DataFrame
+def _judge_batch(
+    job: Job, batch: list[int], repeats: pl.DataFrame, shared: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The verdicts of a block, and every column of its living rows."""
-    described = read_described(job, block, "captions")
-    fetched = _own_and_shared(described, read_fetched(job, block, "fetched"), shared)
+    """The verdicts of a batch of blocks, and every column of its living rows."""
+    described = read_described(job, batch, "captions")
+    fetched = _own_and_shared(described, read_fetched(job, batch, "fetched", SHARED_COLUMNS), shared)
     before = _mark_repeats(judge_before_fetch(described, job.rules), repeats)
     _require_fetched(before, fetched)
     after = judge_after_fetch(described, fetched, before, job.rules)

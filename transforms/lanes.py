@@ -16,17 +16,24 @@ from pairmill.sharding.column_files import attempt_path
 
 #: One partition of narrow rows (about 100 bytes each while they are sorted) stays well under 100 MB.
 ROWS_PER_PARTITION = 500_000
+#: Small blocks are handled together: opening files and planning expressions costs milliseconds, whatever the rows.
+ROWS_PER_BATCH = 10_000
+BLOCKS_PER_BATCH = 256
+#: A pool is cut into so many batches at least, if it has the blocks: lanes begin at batches.
+LEAST_BATCHES = 64
 
 
 @dataclass(frozen=True, eq=False)
 class LanePlan:
-    """All blocks of a pool in pool order, cut into lanes of consecutive blocks.
+    """All blocks of a pool in pool order, gathered in batches, and the batches cut into lanes.
 
-    ``blocks`` and ``rows``: int64 arrays of one length; ``starts``: for each lane the index of its first block.
+    ``blocks`` and ``rows``: int64 arrays of one length. ``batches``: index of each batch's first block; batches depend
+    on the pool alone. ``starts``: for each lane the number of its first batch.
     """
 
     blocks: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
+    batches: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
     partitions: int
 
@@ -35,27 +42,32 @@ class LanePlan:
         """How many lanes there are."""
         return len(self.starts)
 
-    def lane(self, number: int) -> list[int]:
-        """The blocks of one lane, in pool order."""
-        stop = self.starts[number + 1] if number + 1 < self.lanes else len(self.blocks)
-        return [int(block) for block in self.blocks[self.starts[number] : stop]]
+    def batch(self, number: int) -> list[int]:
+        """The blocks of one batch, in pool order."""
+        stop = self.batches[number + 1] if number + 1 < len(self.batches) else len(self.blocks)
+        return [int(block) for block in self.blocks[self.batches[number] : stop]]
+
+    def lane(self, number: int) -> list[list[int]]:
+        """The batches of one lane, each a list of blocks, in pool order."""
+        stop = self.starts[number + 1] if number + 1 < self.lanes else len(self.batches)
+        return [self.batch(batch) for batch in range(int(self.starts[number]), int(stop))]
 
     def lane_of(self, blocks: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
         """The lane of each block number given; shape kept."""
         if not self.lanes:
             return np.zeros(len(blocks), dtype=np.int64)
-        firsts = self.blocks[self.starts]
+        firsts = self.blocks[self.batches[self.starts]]
         return np.searchsorted(firsts, blocks.astype(np.int64), side="right") - 1
 
-    def rows_of(self, block: int) -> int:
-        """How many rows a block holds."""
-        return int(self.rows[np.searchsorted(self.blocks, block)])
-
     def place_of(self, block: int) -> tuple[int, int]:
-        """The lane of a block and its place among the lane's blocks."""
+        """The lane of a block, and the place of its batch among the lane's batches."""
         index = int(np.searchsorted(self.blocks, block))
-        lane = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return lane, index - int(self.starts[lane])
+        return self.place_of_batch(int(np.searchsorted(self.batches, index, side="right")) - 1)
+
+    def place_of_batch(self, batch: int) -> tuple[int, int]:
+        """The lane of a batch, and its place there."""
+        lane = int(np.searchsorted(self.starts, batch, side="right")) - 1
+        return lane, batch - int(self.starts[lane])
 
 
 def lay_lanes(blocks: list[tuple[int, int]], lanes: int, rows_per_partition: int = ROWS_PER_PARTITION) -> LanePlan:
@@ -66,15 +78,29 @@ def lay_lanes(blocks: list[tuple[int, int]], lanes: int, rows_per_partition: int
     blocks = sorted(blocks)
     numbers = np.array([block for block, _ in blocks], dtype=np.int64)
     rows = np.array([count for _, count in blocks], dtype=np.int64)
-    count = min(lanes, len(blocks))
+    batches = _gather(rows)
+    count = min(lanes, len(batches))
     # A block weighs a row more than it has, so that empty blocks spread as well.
-    before = np.concatenate([[0], np.cumsum(rows + 1)])[:-1]
+    before = np.concatenate([[0], np.cumsum(rows + 1)])[:-1][batches]
     total = int((rows + 1).sum())
     wanted = np.searchsorted(before, [total * i // count for i in range(count)], side="left")
-    # A large last block begins before its lane is due: the lane begins with it all the same.
-    starts = np.unique(np.minimum(wanted, len(blocks) - 1)).astype(np.int64)
+    # A large last batch begins before its lane is due: the lane begins with it all the same.
+    starts = np.unique(np.minimum(wanted, len(batches) - 1)).astype(np.int64)
     partitions = max(1, count, -(-int(rows.sum()) // rows_per_partition))
-    return LanePlan(numbers, rows, starts, partitions)
+    return LanePlan(numbers, rows, batches, starts, partitions)
+
+
+def _gather(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Indices of the blocks that begin a batch: whole blocks, up to a number of rows unless one block has more."""
+    limit = max(1, min(ROWS_PER_BATCH, int(rows.sum()) // LEAST_BATCHES))
+    most_blocks = max(1, min(BLOCKS_PER_BATCH, len(rows) // LEAST_BATCHES))
+    starts, held, first = [], 0, 0
+    for index, count in enumerate(rows.tolist()):
+        if index == 0 or held + count > limit or index - first >= most_blocks:
+            starts.append(index)
+            held, first = 0, index
+        held += count
+    return np.array(starts, dtype=np.int64)
 
 
 def save_lanes(path: Path, plan: LanePlan) -> None:
@@ -82,7 +108,14 @@ def save_lanes(path: Path, plan: LanePlan) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     attempt = attempt_path(path)
     with attempt.open("wb") as file:
-        np.savez(file, blocks=plan.blocks, rows=plan.rows, starts=plan.starts, partitions=plan.partitions)
+        np.savez(
+            file,
+            blocks=plan.blocks,
+            rows=plan.rows,
+            batches=plan.batches,
+            starts=plan.starts,
+            partitions=plan.partitions,
+        )
     attempt.replace(path)
 
 
@@ -90,4 +123,4 @@ def save_lanes(path: Path, plan: LanePlan) -> None:
 def load_lanes(path: Path) -> LanePlan:
     """Read a plan; one file is read once a process (its path holds the run's name, so it never changes)."""
     with np.load(path, allow_pickle=False) as file:
-        return LanePlan(file["blocks"], file["rows"], file["starts"], int(file["partitions"]))
+        return LanePlan(file["blocks"], file["rows"], file["batches"], file["starts"], int(file["partitions"]))

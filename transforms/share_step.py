@@ -27,8 +27,8 @@ def send_identities(job: Job, lane: int) -> None:
         PartitionWriter(job.parts / "uids", lane, plan.partitions) as uids,
         PartitionWriter(job.parts / "places", lane, plan.partitions) as places,
     ):
-        for block in plan.lane(lane):
-            uid_rows, place_rows = _identities(job, block)
+        for batch in plan.lane(lane):
+            uid_rows, place_rows = _identities(job, batch)
             uids.add(uid_rows, partition_of(uid_rows.get_column("uid_lo"), plan.partitions))
             places.add(place_rows, partition_of(place_rows.get_column("place_lo"), plan.partitions))
 
@@ -115,11 +115,11 @@ def partition_of(key: pl.Series, partitions: int) -> npt.NDArray[np.int64]:
     return (key.to_numpy() % np.uint64(partitions)).astype(np.int64)
 
 
-def _identities(job: Job, block: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What one block sends: who each row is (uid, content), and whose image each living or fetched row uses."""
-    described = read_described(job, block, "captions")
+def _identities(job: Job, batch: list[int]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What a batch of blocks sends: who each row is (uid, content), and whose image each living or fetched row uses."""
+    described = read_described(job, batch, "captions")
     stage = judge_before_fetch(described, job.rules).get_column("stage")
-    fetched = read_fetched(job, block, "start").get_column("row_id")
+    fetched = read_fetched(job, batch, "start", ["row_id"]).get_column("row_id")
     frame = described.select("row_id", "uid", place=image_place(), content=row_content()).with_columns(
         readable=(stage != READ).fill_null(True),
         alive=stage.is_null(),

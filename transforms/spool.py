@@ -110,7 +110,7 @@ def remove_orphans(store: StepStore, commits: Iterable[Commit]) -> int:
             if not store.column_path(*place).is_file():  # published, and not yet in the log, is committed too
                 orphans += tars
         elif len(tars) > 1:
-            named = set(store.read(commit, ["spool"]).get_column("spool").to_list())
+            named = set(store.read([commit], ["spool"]).get_column("spool").to_list())
             orphans += [tar for tar in tars if tar.relative_to(store.spool_folder).as_posix() not in named]
     for tar in orphans:
         tar.unlink(missing_ok=True)

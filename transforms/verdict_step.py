@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from pairmill.sharding.exchange import BatchWriter, read_batch, read_partition
+from pairmill.sharding.pair import ROW_BITS
+from pairmill.transforms.block_frame import of_blocks
 from pairmill.transforms.duplicate_step import DUPLICATE_COLUMNS
 from pairmill.transforms.job import Job
 from pairmill.transforms.judgement import DUPLICATES, STAGES
@@ -18,30 +20,35 @@ TRAIN = "train"
 
 
 @dataclass(frozen=True)
-class BlockVerdict:
-    """What the planner needs of one block: kept rows and stored bytes by split, and a digest of what was kept."""
+class BatchVerdict:
+    """What the planner needs of a batch of blocks.
 
-    block: int
-    samples: tuple[int, ...]
-    stored_bytes: tuple[int, ...]
+    ``samples`` and ``stored_bytes``: for each block that keeps any row, the kept rows and their bytes by split;
+    ``digest``: of what was kept.
+    """
+
+    first_block: int
+    blocks: tuple[int, ...]
+    samples: tuple[tuple[int, ...], ...]
+    stored_bytes: tuple[tuple[int, ...], ...]
     digest: str
 
 
-def close_lane(job: Job, lane: int) -> list[BlockVerdict]:
-    """Write the ledger of a lane and its kept rows (kinds ``ledger`` and ``kept``, a batch a block)."""
-    plan = job.lane_plan()
-    duplicates = read_partition(job.all_exchanged("duplicates"), lane).select(list(DUPLICATE_COLUMNS))
+def close_lane(job: Job, lane: int) -> list[BatchVerdict]:
+    """Write the ledger of a lane and its kept rows (kinds ``ledger`` and ``kept``, a record batch for each batch)."""
+    duplicates = read_partition(job.all_exchanged("duplicates"), lane).select(list(DUPLICATE_COLUMNS)).sort("row_id")
     closed = []
     with BatchWriter(job.exchanged("ledger", lane)) as ledger, BatchWriter(job.exchanged("kept", lane)) as kept:
-        for place, block in enumerate(plan.lane(lane)):
-            verdicts = _mark_duplicates(read_batch(job.exchanged("verdicts", lane), place), duplicates)
+        for place, batch in enumerate(job.lane_plan().lane(lane)):
+            of_batch = of_blocks(duplicates, batch[0], batch[-1])
+            verdicts = _mark_duplicates(read_batch(job.exchanged("verdicts", lane), place), of_batch)
             alive = read_batch(job.exchanged("alive", lane), place).select(
                 "row_id", "uid", "stored_bytes", "spool", "spool_offset"
             )
-            rows = _kept_rows(job, alive, verdicts, duplicates)
-            ledger.write(_ledger_rows(block, verdicts))
+            rows = _kept_rows(job, alive, verdicts, of_batch)
+            ledger.write(_ledger_rows(verdicts))
             kept.write(rows.select("row_id", "split"))
-            closed.append(_close(block, rows, len(job.splits) + 1))
+            closed.append(_close(batch[0], rows, len(job.splits) + 1))
     return closed
 
 
@@ -73,24 +80,33 @@ def _kept_rows(job: Job, alive: pl.DataFrame, verdicts: pl.DataFrame, duplicates
     return rows.with_columns(split=pl.Series(split_of(group, job.splits, job.seed), dtype=pl.Int8))
 
 
-def _close(block: int, rows: pl.DataFrame, splits: int) -> BlockVerdict:
+def _close(first_block: int, rows: pl.DataFrame, splits: int) -> BatchVerdict:
     digest = hashlib.blake2b(digest_size=16)
     for column in ("row_id", "split", "spool_offset", "stored_bytes"):
         digest.update(rows.get_column(column).to_numpy().tobytes())
     digest.update("\x00".join(rows.get_column("spool").unique().sort().to_list()).encode())
-    by_split = [rows.filter(pl.col("split") == split) for split in range(splits)]
-    return BlockVerdict(
-        block,
-        tuple(frame.height for frame in by_split),
-        tuple(int(frame.get_column("stored_bytes").sum()) for frame in by_split),
+    mine = [pl.col("split") == split for split in range(splits)]
+    counts = (
+        rows.group_by(block=pl.col("row_id") // (1 << ROW_BITS))
+        .agg(
+            samples=pl.concat_list([own.sum().cast(pl.Int64) for own in mine]),
+            stored_bytes=pl.concat_list([pl.col("stored_bytes").filter(own).sum() for own in mine]),
+        )
+        .sort("block")
+    )
+    return BatchVerdict(
+        first_block,
+        tuple(counts.get_column("block").to_list()),
+        tuple(tuple(of_block) for of_block in counts.get_column("samples").to_list()),
+        tuple(tuple(of_block) for of_block in counts.get_column("stored_bytes").to_list()),
         digest.hexdigest(),
     )
 
 
-def _ledger_rows(block: int, verdicts: pl.DataFrame) -> pl.DataFrame:
+def _ledger_rows(verdicts: pl.DataFrame) -> pl.DataFrame:
     return verdicts.select(
-        block=pl.lit(block, dtype=pl.UInt64),
-        row=(pl.col("row_id") - (block << 16)).cast(pl.UInt16),
+        block=pl.col("row_id") // (1 << ROW_BITS),
+        row=(pl.col("row_id") % (1 << ROW_BITS)).cast(pl.UInt16),
         kept=pl.col("stage").is_null(),
         stage=pl.col("stage").cast(pl.String),
         reason="reason",

@@ -128,7 +128,7 @@ def _read(segment: Segment, job: Job) -> Iterable[tuple[int, int]]:
 
 
 def _measure(lane: int, job: Job) -> int:
-    measure_captions(job, job.lane_plan().lane(lane))
+    measure_captions(job, lane)
     return lane
 
 

@@ -19,12 +19,13 @@ from pairmill.sharding.exchange import read_batch
 from pairmill.sharding.publish import FileSum, publish_bytes, sum_file
 from pairmill.sharding.shard import ShardInfo, ShardSample, write_shard
 from pairmill.sharding.shard_plan import sample_key, shard_name, shard_sizes
+from pairmill.transforms.block_frame import of_block
 from pairmill.transforms.job import Job
 from pairmill.transforms.shard_order import SplitOrder, load_orders, mix, order_split, save_orders
 from pairmill.transforms.shard_records import metadata_frame, record_lines
 from pairmill.transforms.share_step import hex_halves
 from pairmill.transforms.spool import spool_path
-from pairmill.transforms.verdict_step import BlockVerdict, split_names
+from pairmill.transforms.verdict_step import BatchVerdict, split_names
 
 #: What a sample takes beside its image: three headers, a caption and a record of ordinary length, and the padding.
 SAMPLE_OVERHEAD_BYTES = 3 * 512 + 512 + 1024 + 256
@@ -44,20 +45,23 @@ class ShardRun:
     plan: str  # digest of everything that decides the bytes, apart from the spool itself
 
 
-def plan_shards(job: Job, verdicts: list[BlockVerdict]) -> list[ShardRun]:
+def plan_shards(job: Job, verdicts: list[BatchVerdict]) -> list[ShardRun]:
     """Lay down the order of every split and cut its shards into runs; the plan's digest names what is to be written."""
-    verdicts = sorted(verdicts, key=lambda verdict: verdict.block)
-    blocks = np.array([verdict.block for verdict in verdicts], dtype=np.int64)
+    verdicts = sorted(verdicts, key=lambda verdict: verdict.first_block)
+    blocks = np.array([block for verdict in verdicts for block in verdict.blocks], dtype=np.int64)
+    shape = (len(blocks), len(job.splits) + 1)
+    samples = np.array([of_block for verdict in verdicts for of_block in verdict.samples], dtype=np.int64)
+    stored = np.array([of_block for verdict in verdicts for of_block in verdict.stored_bytes], dtype=np.int64)
+    samples, stored = samples.reshape(shape), stored.reshape(shape)
     orders = []
     for index, split in enumerate(split_names(job)):
-        counts = np.array([verdict.samples[index] for verdict in verdicts], dtype=np.int64)
-        stored = sum(verdict.stored_bytes[index] for verdict in verdicts)
-        total = stored + int(counts.sum()) * SAMPLE_OVERHEAD_BYTES
+        counts = samples[:, index]
+        total = int(stored[:, index].sum()) + int(counts.sum()) * SAMPLE_OVERHEAD_BYTES
         orders.append(order_split(split, blocks, counts, total, job.shards, job.seed))
     save_orders(job.parts / "orders.npz", orders)
     digest = hashlib.blake2b(digest_size=16)
     for verdict in verdicts:
-        digest.update(f"{verdict.block} {verdict.digest}\n".encode())
+        digest.update(f"{verdict.first_block} {verdict.digest}\n".encode())
     digest.update(repr((job.shards, job.seed, job.splits, job.fetch_store.name)).encode())
     runs = []
     for order in orders:
@@ -121,8 +125,8 @@ def _group(job: Job, split: str, number: int) -> pl.DataFrame:
     frames = []
     for block in order.group(number):
         lane, place = plan.place_of(block)
-        kept = read_batch(job.exchanged("kept", lane), place).filter(pl.col("split") == index)
-        alive = read_batch(job.exchanged("alive", lane), place)
+        kept = of_block(read_batch(job.exchanged("kept", lane), place), block).filter(pl.col("split") == index)
+        alive = of_block(read_batch(job.exchanged("alive", lane), place), block)
         frames.append(alive.join(kept.select("row_id"), on="row_id", how="semi", maintain_order="left"))
     rows = pl.concat(frames)
     uid_lo = hex_halves(rows.get_column("uid"))[1].to_numpy()

@@ -28,7 +28,7 @@ def read_all(store: StepStore) -> dict[tuple[int, int], pl.DataFrame]:
     """Every committed block as a run that begins now would read it."""
     fresh = store_at(Path(store.work), f"{store.run}-{os.urandom(4).hex()}")
     return {
-        (block, commit.part): fresh.read(commit)
+        (block, commit.part): fresh.read([commit])
         for block, commits in fresh.snapshot("start").items()
         for commit in commits
     }
@@ -44,8 +44,8 @@ def test_blocks_of_one_file_are_read_by_their_names(tmp_path: Path) -> None:
         (9, 2, 3, 1.0, "c"),
     ]
     for commit, frame in zip(commits, frames, strict=True):
-        assert_frame_equal(store.read(commit), frame)
-    assert store.read(commits[0], ["text"]).columns == ["text"]
+        assert_frame_equal(store.read([commit]), frame)
+    assert store.read([commits[0]], ["text"]).columns == ["text"]
     assert set(read_all(store)) == {(7, 0), (8, 0), (9, 0)}
 
 
@@ -180,8 +180,12 @@ def test_a_pack_that_was_killed_is_not_taken_for_a_later_one_of_the_same_ends(
     store, _ = filled(tmp_path)
     replace = CommitLog.replace
     with monkeypatch.context() as patch:
-        calls = iter([replace])  # the fold's; the pack's own is killed
-        patch.setattr(CommitLog, "replace", lambda self, commits: next(calls, _killed)(self, commits))
+        calls = iter([replace])
+
+        def second_killed(self: CommitLog, commits: list[Commit]) -> None:
+            next(calls, _killed)(self, commits)  # the fold's own is the first
+
+        patch.setattr(CommitLog, "replace", second_killed)
         with pytest.raises(KeyboardInterrupt):
             store.pack()
     # One more part in the middle of the last, short pack: it begins and ends as before.

@@ -1,0 +1,116 @@
+"""Builds of the small pool, made by the steps themselves in a plain loop."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pairmill.pipeline.build import Prepared, prepare, run_build
+from pairmill.pipeline.recipe import load_recipe
+from pairmill.sharding.publish import TEMPORARY_MARK
+from pairmill.transforms.caption_step import measure_captions
+from pairmill.transforms.duplicate_step import find_equal, find_near
+from pairmill.transforms.fetch_step import fetch_lane, send_shared
+from pairmill.transforms.judge_step import judge_lane
+from pairmill.transforms.read_step import lay_out, read_pool_segment
+from pairmill.transforms.share_step import find_shared, send_identities
+from pairmill.transforms.verdict_step import close_lane
+from pairmill.transforms.write_step import plan_shards, write_shards
+
+Call = Callable[[Callable[[], Any]], Any]
+
+
+def once(step: Callable[[], Any]) -> Any:
+    return step()
+
+
+def run_steps(prepared: Prepared, call: Call = once) -> None:
+    """Every step of a build, lane by lane, without Beam; ``call`` makes each call."""
+    job = prepared.job
+    blocks = []
+    for segment in prepared.segments:
+        blocks += call(lambda s=segment: list(read_pool_segment(job, s)))
+    lanes = call(lambda: lay_out(job, blocks))
+    plan = job.lane_plan()
+
+    def each(step: Callable[[Any, int], Any], numbers: Any) -> list[Any]:
+        return [call(partial(step, job, number)) for number in numbers]
+
+    each(measure_captions, lanes)
+    each(send_identities, lanes)
+    each(find_shared, range(plan.partitions) if lanes else ())
+    each(fetch_lane, lanes)
+    each(send_shared, lanes)
+    each(judge_lane, lanes)
+    each(find_equal, range(plan.partitions) if lanes else ())
+    if lanes:
+        call(lambda: find_near(job))
+    closed = [verdict for verdicts in each(close_lane, lanes) for verdict in verdicts]
+    for run in call(lambda: plan_shards(job, closed)):
+        call(partial(write_shards, job, run))
+
+
+class Builds:
+    """Makes builds of recipes; each is ``OUT/dataset`` and so on."""
+
+    def prepare(self, recipe: Path, out: Path, work: Path | None = None, lanes: int = 1, **sets: str) -> Prepared:
+        settings = tuple(f"{key.replace('__', '.')}={value}" for key, value in sets.items())
+        return prepare(load_recipe(recipe, settings=settings), out, work or out / "work", lanes)
+
+    def make(
+        self,
+        recipe: Path,
+        out: Path,
+        work: Path | None = None,
+        lanes: int = 1,
+        execute: Callable[[Prepared], None] = run_steps,
+        **sets: str,
+    ) -> dict[str, Any]:
+        ready = self.prepare(recipe, out, work, lanes, **sets)
+        return dict(run_build(ready, work or out / "work", execute))
+
+
+@pytest.fixture(scope="session")
+def builds() -> Builds:
+    return Builds()
+
+
+@pytest.fixture(scope="session")
+def steps() -> Callable[..., None]:
+    return run_steps
+
+
+@pytest.fixture(scope="session")
+def tree() -> Callable[..., dict[str, str]]:
+    """The finished files under some folders, by path, with the digests of their bytes; logs are left out."""
+
+    def read(*folders: Path) -> dict[str, str]:
+        return {
+            f"{folder.name}/{path.relative_to(folder)}": hashlib.sha256(path.read_bytes()).hexdigest()
+            for folder in folders
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and "log" not in path.relative_to(folder).parts and TEMPORARY_MARK not in path.name
+        }
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def ledger() -> Callable[[Path, Any], dict[str, str | None]]:
+    """The reason of each file of a folder pool, read from a build's ledger; None where it is kept."""
+
+    def read(out: Path, prepared: Prepared) -> dict[str, str | None]:
+        rows = pl.concat([pl.read_parquet(file) for file in sorted((out / "ledger").glob("*.parquet"))])
+        paths = []
+        commits = {commit.block: commit for commit in prepared.job.pool_store.log.read()}
+        for block in rows["block"].unique(maintain_order=True):
+            paths += prepared.job.pool_store.read([commits[block]], ["path"])["path"].to_list()
+        return dict(zip(paths, rows["reason"].to_list(), strict=True))
+
+    return read

@@ -1,0 +1,61 @@
+"""The space check: a run that cannot fit says so before it begins."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairmill.pipeline import space
+from pairmill.pipeline.space import check_space
+from pairmill.sharding.errors import UsageError
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def with_free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, free))
+
+
+def test_too_small_a_disk_is_told_in_one_line(
+    small_pool: Any, builds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = builds.prepare(small_pool.recipe(tmp_path / "r.yaml"), tmp_path / "a" / "b")
+    with_free(monkeypatch, 10_000)
+    with pytest.raises(UsageError, match=rf"{tmp_path}: up to 0\.0 GB are needed for 32 rows, 0\.0 GB") as raised:
+        check_space(prepared, tmp_path / "a" / "b", tmp_path / "a" / "b" / "work")
+    assert "\n" not in str(raised.value)
+    assert "--no-space-check" in str(raised.value)
+    assert not (tmp_path / "a").exists()
+    with_free(monkeypatch, 1 << 40)
+    check_space(prepared, tmp_path / "a" / "b", tmp_path / "a" / "b" / "work")
+
+
+def test_one_disk_must_hold_spool_and_shards(
+    small_pool: Any, builds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = builds.prepare(small_pool.recipe(tmp_path / "r.yaml"), tmp_path / "build")
+    size = prepared.job.image.size
+    once = 32 * int(size * size * 0.75 * space.BYTES_PER_PIXEL + space.BYTES_PER_ROW)
+    with_free(monkeypatch, 2 * once)
+    check_space(prepared, tmp_path / "build", tmp_path / "work")
+    with_free(monkeypatch, 2 * once - 1)
+    with pytest.raises(UsageError):
+        check_space(prepared, tmp_path / "build", tmp_path / "work")
+
+
+def test_what_is_fetched_already_is_not_asked_for_again(
+    small_pool: Any, builds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = small_pool.recipe(tmp_path / "r.yaml")
+    builds.make(recipe, tmp_path / "one", tmp_path / "work")
+    prepared = builds.prepare(recipe, tmp_path / "two", tmp_path / "work", seed="2")
+    stored = sum(c.counts["stored_bytes"] for c in prepared.job.fetch_store.log.read())
+    assert stored > 0
+    size = prepared.job.image.size
+    once = 32 * int(size * size * 0.75 * space.BYTES_PER_PIXEL + space.BYTES_PER_ROW)
+    with_free(monkeypatch, 2 * once - stored)
+    check_space(prepared, tmp_path / "two", tmp_path / "work")
