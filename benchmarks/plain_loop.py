@@ -76,7 +76,7 @@ def described_blocks(recipe: Recipe) -> dict[int, pl.DataFrame]:
     blocks = {}
     for segment in plan_segments(recipe.pool):
         for number, frame in enumerate(read_segment(recipe.pool, segment)):
-            block = block_number(segment.file, segment.segment, number)
+            block = block_number(segment.file, segment.first_block + number)
             language = identify_languages(frame.get_column("caption").to_list(), recipe.language)
             ids = pl.Series("row_id", row_ids(block, frame.height), dtype=pl.UInt64)
             blocks[block] = frame.with_columns(ids, *language)

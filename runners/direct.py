@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import logging
 import re
-import shlex
-import sys
+import subprocess
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-logging.disable(logging.WARNING)  # Beam says at import, through the root logger, what optional parts it lacks
-import apache_beam as beam  # noqa: E402
-from apache_beam.options.pipeline_options import PipelineOptions  # noqa: E402
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # noqa: E402
-from apache_beam.transforms.environments import EmbeddedPythonEnvironment, SubprocessSDKEnvironment  # noqa: E402
+from pairmill.runners.quick_beam import quick_beam
 
-logging.disable(logging.NOTSET)
+with quick_beam():
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.transforms.environments import EmbeddedPythonEnvironment, SubprocessSDKEnvironment
 
-from pairmill.pipeline.build import Prepared  # noqa: E402
-from pairmill.runners.worker_processes import watched_workers  # noqa: E402
-from pairmill.sharding.errors import PairmillError  # noqa: E402
-from pairmill.transforms.wiring import BuildDataset  # noqa: E402
+from pairmill.pipeline.build import Prepared
+from pairmill.runners.worker_processes import watched_workers
+from pairmill.sharding.errors import PairmillError
+from pairmill.transforms.wiring import BuildDataset
 
 _WHERE = re.compile(r"^(.*?) \[while running '([^']*)'\]$", re.DOTALL)
 #: Errors whose text is written for people, and says what to do.
@@ -29,10 +29,10 @@ _PLAIN = ("PairmillError", "UsageError", "ManifestError", "PoolError", "FetchAbo
 _RAISED = re.compile(r"^(?:[a-z_][\w.]*\.)?([A-Z]\w*(?:Error|Exception|Aborted|Refused)): (.*)$", re.MULTILINE)
 
 
-def run_direct(prepared: Prepared, workers: int) -> None:
+def run_direct(prepared: Prepared, workers: int, started: Sequence[subprocess.Popen[bytes]] = ()) -> None:
     """Run the graph in this process (one worker), or in ``workers`` processes. Raises PairmillError in one line.
 
-    Raises KeyboardInterrupt where the user stopped it.
+    ``started`` are worker processes that are under way already. Raises KeyboardInterrupt where the user stopped it.
     """
     options = PipelineOptions(
         [],  # the command line of this process is not Beam's
@@ -40,14 +40,14 @@ def run_direct(prepared: Prepared, workers: int) -> None:
         direct_num_workers=workers,
         direct_running_mode="in_memory",  # any other mode would replace the environment given below
     )
-    worker = f"{shlex.quote(sys.executable)} -m pairmill.runners.worker"
     environment = (
-        SubprocessSDKEnvironment.from_command_string(worker) if workers > 1 else EmbeddedPythonEnvironment.default()
+        # Not a command: the crew starts its workers itself.
+        SubprocessSDKEnvironment.from_command_string("") if workers > 1 else EmbeddedPythonEnvironment.default()
     )
     # Beam prints every exception with its traceback, as often as it crosses a stage; one line is told below.
     for library in ("apache_beam", "grpc"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    with watched_workers() as crew:
+    with watched_workers(started) as crew:
         try:
             with beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options) as pipeline:
                 _ = pipeline | "Segments" >> beam.Create(prepared.segments) | "Build" >> BuildDataset(prepared.job)

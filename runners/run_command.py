@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from pairmill.pipeline.build import Prepared, prepare, run_build
@@ -9,6 +10,7 @@ from pairmill.pipeline.recipe import load_recipe
 from pairmill.pipeline.recipe_file import find_recipe
 from pairmill.pipeline.space import check_space as require_space
 from pairmill.runners.progress import Progress, print_funnel
+from pairmill.runners.worker import start_worker
 from pairmill.sharding.errors import UsageError
 
 
@@ -30,13 +32,20 @@ def run_recipe(
     prepared = prepare(loaded, out, work, lanes=workers)
     if check_space:
         require_space(prepared, out, work)
-    from pairmill.runners.direct import run_direct
+    # The workers load while this process does.
+    started = [start_worker() for _ in range(workers)] if workers > 1 else []
+    try:
+        from pairmill.runners.direct import run_direct
 
-    def execute(ready: Prepared) -> None:
-        with Progress(ready, enabled=not quiet):
-            run_direct(ready, workers)
+        def execute(ready: Prepared) -> None:
+            gc.freeze()  # what was loaded stays: no collection need look at it again, the last one neither
+            with Progress(ready, enabled=not quiet):
+                run_direct(ready, workers, started)
 
-    report = run_build(prepared, work, execute)
+        report = run_build(prepared, work, execute)
+    finally:
+        for process in started:
+            process.kill()  # of no effect on those that have left
     if not quiet:
         print_funnel(report, out)
     return 0

@@ -7,13 +7,11 @@ them, sent or yet to be sent, is answered with the error that says so.
 
 from __future__ import annotations
 
-import os
-import shlex
 import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -23,7 +21,7 @@ from apache_beam.portability.api import beam_fn_api_pb2, endpoints_pb2
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import GrpcWorkerHandler, WorkerHandler
 from google.protobuf import json_format, text_format
 
-from pairmill.runners.worker import DRIVER_PID
+from pairmill.runners.worker import employ, start_worker
 
 #: Between two looks for requests to answer in a dead worker's place.
 ANSWER_S = 0.2
@@ -34,9 +32,12 @@ LEAVE_S = 20.0
 
 
 @contextmanager
-def watched_workers() -> Iterator[Crew]:
-    """Have Beam start the worker processes of the runs inside the block watched, and quiet when they are lost."""
-    crew = Crew()
+def watched_workers(started: Sequence[subprocess.Popen[bytes]] = ()) -> Iterator[Crew]:
+    """Have Beam start the worker processes of the runs inside the block watched, and quiet when they are lost.
+
+    ``started`` are processes that ``start_worker`` has made beforehand; they are employed first.
+    """
+    crew = Crew(started)
     said = threading.excepthook
     WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(partial(WatchedWorker, crew))
     # Beam's threads end with a traceback each when a connection breaks; what broke it is told in one line.
@@ -50,18 +51,19 @@ def watched_workers() -> Iterator[Crew]:
 class Crew:
     """The workers of one run: they fall together. ``loss`` is one line once a worker has died, else empty."""
 
-    def __init__(self) -> None:
+    def __init__(self, started: Sequence[subprocess.Popen[bytes]] = ()) -> None:
         self.loss = ""
         self._lock = threading.Lock()
+        self._waiting = deque(started)
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        """Start one more worker."""
+    def employ(self, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Put one more worker to work; ``environment`` tells it whom to serve."""
         with self._lock:
-            # A worker that cannot write its complaints never answers: they go to a pipe that is always read.
-            process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            process = self._waiting.popleft() if self._waiting else start_worker()
             self._processes.append(process)
-            return process
+        employ(process, environment)
+        return process
 
     def lost(self, exit_code: int, last_words: str) -> None:
         """One has died: note the first, and end the others, whose work nobody will use."""
@@ -77,7 +79,6 @@ class WatchedWorker(GrpcWorkerHandler):
     def __init__(self, crew: Crew, command: bytes, state: Any, provision_info: Any, grpc_server: Any) -> None:
         super().__init__(state, provision_info, grpc_server)
         self._crew = crew
-        self._command = shlex.split(command.decode())
         self._closing = threading.Event()
         self._gone = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -86,13 +87,11 @@ class WatchedWorker(GrpcWorkerHandler):
         """Start the process and the thread that waits for its end."""
         control = endpoints_pb2.ApiServiceDescriptor(url=self.control_address)
         environment = {
-            **os.environ,
             "CONTROL_API_SERVICE_DESCRIPTOR": text_format.MessageToString(control),
             "PIPELINE_OPTIONS": json_format.MessageToJson(self.provision_info.provision_info.pipeline_options),
             "WORKER_ID": self.worker_id,
-            DRIVER_PID: str(os.getpid()),
         }
-        self._process = self._crew.start(self._command, environment)
+        self._process = self._crew.employ(environment)
         threading.Thread(target=self._watch, args=(self._process,), name="pairmill-worker-watch", daemon=True).start()
 
     def close(self) -> None:
@@ -111,6 +110,7 @@ class WatchedWorker(GrpcWorkerHandler):
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
+        # A worker that cannot write its complaints never answers, so they are always read.
         words = deque(process.stderr, maxlen=20)
         exit_code = process.wait()
         if not self._closing.is_set():

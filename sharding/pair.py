@@ -1,8 +1,8 @@
 """The words for one pair: its identity in a pool, its uid, and the columns that every part of pairmill agrees on.
 
 A pool row is known by ``row_id``, one unsigned 64-bit number: ``block << 16 | row``. A block number holds the input
-file (20 bits), the segment of that file (14 bits) and the block in the segment (12 bits), so that sorting by
-``row_id`` is pool order and no step has to count rows globally before it can name one.
+file (20 bits) and the block in that file (27 bits), so that sorting by ``row_id`` is pool order and no step has to
+count rows globally before it can name one.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ import numpy.typing as npt
 import polars as pl
 
 ROW_BITS = 16
-BLOCK_IN_SEGMENT_BITS = 12
-SEGMENT_BITS = 14
+BLOCK_BITS = 27
 FILE_BITS = 20
 
 MAX_BLOCK_ROWS = 1 << ROW_BITS
-MAX_BLOCKS_IN_SEGMENT = 1 << BLOCK_IN_SEGMENT_BITS
-MAX_SEGMENTS = 1 << SEGMENT_BITS
+MAX_BLOCKS_IN_FILE = 1 << BLOCK_BITS
 MAX_FILES = 1 << FILE_BITS
 
 #: What a reader makes of any pool; further columns of the pool follow by their own names.
@@ -51,21 +49,20 @@ IMAGE_COLUMNS: dict[str, pl.DataType] = {
 }
 
 
-def block_number(file: int, segment: int, block: int) -> int:
+def block_number(file: int, block: int) -> int:
     """The number of a block from its place; raises ValueError when a part is out of its range."""
     for name, value, limit in (
         ("file", file, MAX_FILES),
-        ("segment", segment, MAX_SEGMENTS),
-        ("block", block, MAX_BLOCKS_IN_SEGMENT),
+        ("block", block, MAX_BLOCKS_IN_FILE),
     ):
         if not 0 <= value < limit:
             raise ValueError(f"{name} number {value} is outside 0..{limit - 1}; use fewer files or a larger block_rows")
-    return (file << SEGMENT_BITS | segment) << BLOCK_IN_SEGMENT_BITS | block
+    return file << BLOCK_BITS | block
 
 
 def block_file_number(block: int) -> int:
     """The input file that a block was read from."""
-    return block >> (SEGMENT_BITS + BLOCK_IN_SEGMENT_BITS)
+    return block >> BLOCK_BITS
 
 
 def block_name(block: int) -> str:

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from pairmill.sharding.pair import pair_uid
+
+# No test asserts a time, and machines are busy.
+settings.register_profile("pairmill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pairmill")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

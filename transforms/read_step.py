@@ -21,7 +21,7 @@ BLOCKS_PER_FILE = 16
 
 def read_pool_segment(job: Job, segment: Segment) -> Iterator[tuple[int, int]]:
     """Commit the blocks of one segment that no earlier run committed; yields (block, rows) of all of them."""
-    first = block_number(segment.file, segment.segment, 0)
+    first = block_number(segment.file, segment.first_block)
     # The segments' log is read before the blocks': a segment that it ends has all its blocks in the other.
     end = job.segment_store.snapshot("start").get(first)
     known = job.pool_store.snapshot("start")
@@ -32,7 +32,7 @@ def read_pool_segment(job: Job, segment: Segment) -> Iterator[tuple[int, int]]:
     count = 0
     started = time.monotonic()
     for frames in _groups(read_segment(job.pool, segment)):
-        blocks = [block_number(segment.file, segment.segment, count + i) for i in range(len(frames))]
+        blocks = [block_number(segment.file, segment.first_block + count + i) for i in range(len(frames))]
         count += len(frames)
         if not all(block in known for block in blocks):
             digests = [digest_block(frame) for frame in frames]

@@ -413,3 +413,37 @@ def test_a_finished_build_without_its_report_says_so(made: Any, builds: Any, tmp
     (tmp_path / "build" / "report.json").write_text("[")
     with pytest.raises(PairmillError, match=r"is finished, but its report\.json is missing or damaged"):
         builds.make(recipe, tmp_path / "build", out.parent / "work")
+
+
+def test_blocks_of_one_row_that_are_handled_together_make_the_same_dataset(
+    small_pool: Any, builds: Any, tree: Any, tmp_path: Path
+) -> None:
+    names = list(small_pool.expected)
+    rows = [(name, f"caption {take} of {name}" if take % 5 else f"no{take}") for take in range(7) for name in names]
+    pl.DataFrame(rows, schema=["path", "caption"], orient="row").write_csv(tmp_path / "pool.csv")
+    recipe = tmp_path / "r.yaml"
+    values = {
+        "pool": {"path": "pool.csv", "image_root": str(small_pool.folder), "block_rows": 1},
+        "duplicates": {"url": "measure", "sha256": "measure", "near": "measure"},
+        "splits": {"val": "30 %"},
+    }
+    recipe.write_text(json.dumps(values))
+    two_words = "[{caption_length: {min_words: 2, min_chars: 1}}]"
+    first = builds.make(recipe, tmp_path / "first", tmp_path / "work", lanes=3, rules=two_words)
+    assert first["pool_rows"] == len(rows) == first["kept"] + sum(first["rejected"].values())
+    assert first["rejected"]["caption_too_few_words"] == 2 * len(names)
+    ones = builds.make(recipe, tmp_path / "ones", tmp_path / "work", lanes=5)  # fetches further parts of blocks
+    alone = builds.make(recipe, tmp_path / "alone", lanes=1)
+    assert ones["kept"] == alone["kept"] == 7 * sum(r in (None, *GROUPED) for r in small_pool.expected.values())
+    assert tree(tmp_path / "ones" / "dataset") == tree(tmp_path / "alone" / "dataset")
+    assert tree(tmp_path / "ones" / "ledger") == tree(tmp_path / "alone" / "ledger")
+    table = pl.read_parquet(tmp_path / "ones" / "dataset" / "metadata" / "*.parquet", include_file_paths="file")
+    split = table.with_columns(split=pl.col("shard").str.split("-").list.first())
+    assert split["split"].n_unique() == 2
+    # One image, and one that is alike, lie in one split.
+    alike = pl.col("path").replace({"q-copy.jpg": "p01.jpg", "q-small.jpg": "p02.jpg"})
+    assert split.group_by(alike).agg(pl.col("split").n_unique())["split"].max() == 1
+
+
+#: Reasons that are none where everything is kept, of whatever caption or size.
+GROUPED = ("duplicate_sha256", "near_duplicate", "no_caption", "image_too_small")

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from aiohttp import web
 
 from pairmill.pipeline.demo import server as demo_server
 from pairmill.pipeline.demo.pool import write_demo_pool
+from pairmill.pipeline.work import LOCK_NAME
 
 ROWS = 120
 BLOCK_ROWS = 20
@@ -125,6 +127,7 @@ class Mill:
     """Runs ``pairmill`` on the served pool."""
 
     pool: Path
+    checks_space: bool = False
 
     def command(self, build: Build, *options: str, recipe: str | Path = "demo") -> list[str]:
         settings = {
@@ -135,12 +138,12 @@ class Mill:
         }
         told = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
         where = ["--out", str(build.out), "--work", str(build.work), "--pool", str(self.pool)]
+        where += [] if self.checks_space else ["--no-space-check"]
         return [
             str(Path(sys.executable).with_name("pairmill")),
             "run",
             str(recipe),
             *where,
-            "--no-space-check",
             *told,
             *options,
         ]
@@ -177,7 +180,8 @@ class Mill:
 
     def kill(self, process: subprocess.Popen[str]) -> None:
         """SIGKILL for a run and its workers, at once."""
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
     def until(self, happened: Callable[[], object], process: subprocess.Popen[str] | None = None) -> bool:
@@ -234,13 +238,13 @@ def fresh(tmp_path: Path) -> Build:
 
 
 def files_of(folder: Path) -> dict[str, str]:
-    """Relative path → sha256 of every file below a folder; folders end in a slash."""
+    """Relative path → sha256 of every file below a folder, locks apart; folders end in a slash."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file():
+        if path.is_file() and path.name != LOCK_NAME:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        else:
+        elif path.is_dir():
             found[f"{name}/"] = ""
     return found
 

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.pair import (
     MAX_BLOCK_ROWS,
-    MAX_BLOCKS_IN_SEGMENT,
+    MAX_BLOCKS_IN_FILE,
     MAX_FILES,
-    MAX_SEGMENTS,
     block_file_number,
     block_name,
     block_number,
@@ -20,13 +19,11 @@ from pairmill.sharding.pair import (
     row_ids,
 )
 
-places = st.tuples(
-    st.integers(0, MAX_FILES - 1), st.integers(0, MAX_SEGMENTS - 1), st.integers(0, MAX_BLOCKS_IN_SEGMENT - 1)
-)
+places = st.tuples(st.integers(0, MAX_FILES - 1), st.integers(0, MAX_BLOCKS_IN_FILE - 1))
 
 
 @given(places, places)
-def test_block_numbers_and_names_sort_as_the_pool_does(one: tuple[int, int, int], other: tuple[int, int, int]) -> None:
+def test_block_numbers_and_names_sort_as_the_pool_does(one: tuple[int, int], other: tuple[int, int]) -> None:
     a, b = block_number(*one), block_number(*other)
     assert (a < b) == (one < other)
     assert (block_name(a) < block_name(b)) == (one < other)
@@ -35,20 +32,20 @@ def test_block_numbers_and_names_sort_as_the_pool_does(one: tuple[int, int, int]
 
 
 @given(places, st.integers(1, 100))
-def test_row_ids_of_the_last_block_fit(place: tuple[int, int, int], rows: int) -> None:
+def test_row_ids_of_the_last_block_fit(place: tuple[int, int], rows: int) -> None:
     ids = row_ids(block_number(*place), rows)
     assert ids.dtype == np.uint64
     assert int(ids[-1]) >> 16 == block_number(*place)
     assert int(ids[-1]) & (MAX_BLOCK_ROWS - 1) == rows - 1
 
 
-def test_the_largest_row_id_is_below_2_to_the_62() -> None:
-    last = block_number(MAX_FILES - 1, MAX_SEGMENTS - 1, MAX_BLOCKS_IN_SEGMENT - 1)
-    assert int(row_ids(last, MAX_BLOCK_ROWS)[-1]) == (1 << 62) - 1
+def test_the_largest_row_id_is_below_2_to_the_63() -> None:
+    last = block_number(MAX_FILES - 1, MAX_BLOCKS_IN_FILE - 1)
+    assert int(row_ids(last, MAX_BLOCK_ROWS)[-1]) == (1 << 63) - 1
 
 
-@pytest.mark.parametrize("place", [(MAX_FILES, 0, 0), (0, MAX_SEGMENTS, 0), (0, 0, MAX_BLOCKS_IN_SEGMENT), (-1, 0, 0)])
-def test_a_number_out_of_range_is_refused(place: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("place", [(MAX_FILES, 0), (0, MAX_BLOCKS_IN_FILE), (-1, 0)])
+def test_a_number_out_of_range_is_refused(place: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="larger block_rows"):
         block_number(*place)
 

@@ -162,7 +162,7 @@ def test_partitions_are_in_range(keys: list[int], partitions: int) -> None:
 
 
 def test_a_row_is_described_by_its_place_in_the_pool() -> None:
-    block = block_number(3, 2, 1)
+    block = block_number(3, 1)
     assert describe_row(block << 16 | 42) == "input file 3, block 00000c008001, row 42".replace(
         "00000c008001", f"{block:012x}"
     )

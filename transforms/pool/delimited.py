@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+
 from pairmill.transforms.pool.opening import read_lines
 from pairmill.transforms.pool.rows import text_series
 from pairmill.transforms.pool.spec import PoolError

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import zstandard
+
 from pairmill.transforms.pool.spec import PoolError
 
 #: A line longer than this is no table row; without a limit, a file with no line break would fill the memory.

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from pairmill.transforms.pool.spec import PoolError
 
 #: Column chunks are read in pieces of this many bytes, so that a row group of gigabytes never sits in memory.

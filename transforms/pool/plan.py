@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import polars as pl
-from pairmill.sharding.pair import MAX_BLOCKS_IN_SEGMENT, MAX_FILES, MAX_SEGMENTS
+
+from pairmill.sharding.pair import MAX_BLOCKS_IN_FILE, MAX_FILES
 from pairmill.transforms.pool.delimited import Dialect, header_of
 from pairmill.transforms.pool.documents import document_keys, document_records
 from pairmill.transforms.pool.folders import TextTally, is_image
@@ -22,13 +23,16 @@ from pairmill.transforms.pool.tars import TAR_DROPPED, tar_records
 
 #: A segment of a format that can be cut holds at least so many blocks.
 BLOCKS_IN_SEGMENT = 16
+#: Block numbers reserved for a segment whose rows only reading can tell.
+DOCUMENT_BLOCKS = 1 << 16
 
 
 @dataclass(frozen=True)
 class Segment:
     """A part of the pool that one call reads.
 
-    ``file`` and ``segment`` are the numbers that ``block_number`` takes; ``path`` is relative to the pool's folder.
+    ``file`` and ``first_block`` are the numbers that ``block_number`` takes for the segment's first block, of at most
+    ``block_limit``; ``path`` is relative to the pool's folder.
     ``start`` and ``stop`` are row groups of parquet, ``first_row`` the row of the file that they begin with; ``first``
     and ``last`` are image names in a folder of images; ``header`` and ``skip`` are the column names and the number of
     header lines of csv and tsv. ``rows`` is null where only reading can tell. ``size`` is the file's or the images'
@@ -37,7 +41,7 @@ class Segment:
     """
 
     file: int
-    segment: int
+    first_block: int
     path: str
     format: PoolFormat
     columns: tuple[PoolColumn, ...]
@@ -52,6 +56,7 @@ class Segment:
     skip: int = 0
     listing: str = ""
     unpaired_texts: int = 0
+    block_limit: int = MAX_BLOCKS_IN_FILE
 
 
 def plan_segments(spec: PoolSpec) -> list[Segment]:
@@ -74,7 +79,7 @@ def plan_segments(spec: PoolSpec) -> list[Segment]:
     if not segments:
         raise PoolError(f"{spec.path}: the pool has no rows; check the path")
     for segment in segments:
-        if segment.segment >= MAX_SEGMENTS or (segment.rows or 0) > MAX_BLOCKS_IN_SEGMENT * spec.block_rows:
+        if segment.first_block + segment.block_limit > MAX_BLOCKS_IN_FILE:
             raise PoolError(f"{segment.path}: too many blocks for one file; use a larger block_rows")
     return segments
 
@@ -136,17 +141,27 @@ def _parquet(spec: PoolSpec, kind: PoolFormat, files: list[FoundFile]) -> Iterat
     for number, (found, (dtypes, groups)) in enumerate(zip(files, layouts, strict=True)):
         check_file(columns, dtypes, str(root / found.name))
         whole = Segment(number, 0, found.name, kind, columns, found.size)
-        yield from _row_groups(whole, groups, BLOCKS_IN_SEGMENT * spec.block_rows)
+        yield from _row_groups(whole, groups, spec.block_rows)
 
 
-def _row_groups(whole: Segment, groups: list[int], rows: int) -> Iterator[Segment]:
-    """A parquet file cut into segments of at least ``rows`` rows each but the last."""
-    first_row = 0
-    for cut, (start, stop) in enumerate(row_group_runs(groups, rows)):
+def _row_groups(whole: Segment, groups: list[int], block_rows: int) -> Iterator[Segment]:
+    """A parquet file cut into segments of at least BLOCKS_IN_SEGMENT blocks each but the last."""
+    first_row = first_block = 0
+    for start, stop in row_group_runs(groups, BLOCKS_IN_SEGMENT * block_rows):
         held = sum(groups[start:stop])
         known = held if whole.format == "parquet" else None  # documents have any number of images
-        yield replace(whole, segment=cut, rows=known, start=start, stop=stop, first_row=first_row)
+        limit = -(-held // block_rows) if known is not None else DOCUMENT_BLOCKS
+        yield replace(
+            whole,
+            first_block=first_block,
+            block_limit=limit,
+            rows=known,
+            start=start,
+            stop=stop,
+            first_row=first_row,
+        )
         first_row += held
+        first_block += limit
 
 
 def _json(spec: PoolSpec, kind: PoolFormat, files: list[FoundFile]) -> Iterator[Segment]:
@@ -194,7 +209,7 @@ def _documents(spec: PoolSpec, kind: PoolFormat, files: list[FoundFile]) -> Iter
         whole = Segment(number, 0, found.name, kind, columns, found.size)
         if format_of(found.name) == "parquet":
             groups = parquet_layout(root / found.name)[1]
-            yield from _row_groups(whole, groups, BLOCKS_IN_SEGMENT * spec.block_rows)
+            yield from _row_groups(whole, groups, spec.block_rows)
         elif found.size:
             yield whole
 
@@ -217,7 +232,7 @@ def _folder(spec: PoolSpec, kind: PoolFormat, files: list[FoundFile]) -> Iterato
         held.add(found)
         if held.rows == BLOCKS_IN_SEGMENT * spec.block_rows:
             yield held.segment(columns, tally.take())
-            held = _HeldImages(held.number + 1)
+            held = _HeldImages(held.first_block + BLOCKS_IN_SEGMENT)
     tally.end()
     if held.rows:
         yield held.segment(columns, tally.take())
@@ -226,8 +241,8 @@ def _folder(spec: PoolSpec, kind: PoolFormat, files: list[FoundFile]) -> Iterato
 class _HeldImages:
     """The images of a folder's next segment, as far as they were seen."""
 
-    def __init__(self, number: int = 0) -> None:
-        self.number = number
+    def __init__(self, first_block: int = 0) -> None:
+        self.first_block = first_block
         self.rows = 0
         self._size = 0
         self._first = self._last = ""
@@ -242,7 +257,8 @@ class _HeldImages:
     def segment(self, columns: tuple[PoolColumn, ...], unpaired: int) -> Segment:
         return Segment(
             file=0,
-            segment=self.number,
+            first_block=self.first_block,
+            block_limit=BLOCKS_IN_SEGMENT,
             path="",
             format="files",
             columns=columns,

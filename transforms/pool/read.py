@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 import polars as pl
-from pairmill.sharding.pair import MAX_BLOCKS_IN_SEGMENT
+
 from pairmill.transforms.pool.delimited import delimited_frames
 from pairmill.transforms.pool.documents import document_keys, document_records
 from pairmill.transforms.pool.folders import folder_records
@@ -30,9 +30,9 @@ def read_segment(spec: PoolSpec, segment: Segment) -> Iterator[pl.DataFrame]:
     About one block of rows is held at a time (a whole file for the format json). Raises PoolError when the file
     cannot be read to its end, since nobody could say how many rows are missing.
     """
-    where = f"{segment.path}/{segment.segment}"
+    where = f"{segment.path}/{segment.first_block}"
     for number, raw in enumerate(reblock(_frames(spec, segment), spec.block_rows)):
-        if number >= MAX_BLOCKS_IN_SEGMENT:
+        if number >= segment.block_limit:
             raise PoolError(f"{segment.path}: has more than {number} blocks; use a larger block_rows")
         yield finish_block(raw, segment.columns, where, number * spec.block_rows)
 

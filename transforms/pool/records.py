@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import polars as pl
+
 from pairmill.transforms.pool.opening import open_pool_file, read_lines
 from pairmill.transforms.pool.rows import PLACE, json_text, other_fields_series, text_series
 from pairmill.transforms.pool.schema import CANONICAL, PoolColumn, common_dtype

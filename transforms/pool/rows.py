@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 
 import polars as pl
+
 from pairmill.transforms.pool.schema import PoolColumn, block_schema
 
 #: Every value that ``row_error`` can have.

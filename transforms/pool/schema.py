@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
+
 from pairmill.sharding.pair import IMAGE_COLUMNS, POOL_COLUMNS
 from pairmill.transforms.pool.presets import PRESETS, Preset
 from pairmill.transforms.pool.spec import PoolError, PoolSpec

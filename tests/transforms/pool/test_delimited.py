@@ -10,6 +10,7 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pairmill.sharding.pair import pair_uid
 from pairmill.transforms.pool.delimited import MAX_RECORD_LINES, DelimitedRows, Dialect
 from pairmill.transforms.pool.plan import plan_segments

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pairmill.transforms.pool.digest import digest_block
 
 BLOCK = pl.DataFrame(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+
 from pairmill.transforms.pool.plan import plan_segments
 from pairmill.transforms.pool.read import read_segment
 from pairmill.transforms.pool.spec import PoolError, PoolSpec

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pairmill.sharding.pair import pair_uid
 from pairmill.transforms.pool.folders import TextTally, is_image
 from pairmill.transforms.pool.listing import walk
@@ -58,7 +59,7 @@ def test_segments_of_a_folder_part_it(tmp_path: Path, block_rows: int) -> None:
     expected = sorted(names, key=lambda n: n.split("/"))
     assert pl.concat(parts)["path"].to_list() == expected
     assert sum(s.unpaired_texts for s in segments) == 1
-    assert [s.segment for s in segments] == list(range(len(segments)))
+    assert [s.first_block for s in segments] == [16 * number for number in range(len(segments))]
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:

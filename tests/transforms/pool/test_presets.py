@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from pairmill.sharding.pair import POOL_COLUMNS, pair_uid
 from pairmill.transforms.pool.plan import plan_segments
 from pairmill.transforms.pool.presets import PRESETS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from pairmill.sharding.pair import POOL_COLUMNS, pair_uid
 from pairmill.transforms.pool import parquet, plan
 from pairmill.transforms.pool.plan import plan_segments, pool_identity
@@ -79,7 +81,7 @@ def test_blocks_together_are_the_table(
     assert result.select("url", "caption", "n").equals(whole.select("url", "caption", "n"))
     if kind != "csv":
         assert [json.loads(b) for b in result["boxes"]] == whole["boxes"].to_list()
-    numbers = [(s.file, s.segment) for s in segments]
+    numbers = [(s.file, s.first_block) for s in segments]
     assert numbers == sorted(set(numbers))
 
 
@@ -346,12 +348,11 @@ def test_files_are_read_in_the_order_of_their_paths_at_any_depth(tmp_path: Path)
 
 
 def test_too_many_blocks_for_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pairmill.transforms.pool.read.MAX_BLOCKS_IN_SEGMENT", 40)
     table(50).drop("boxes").write_csv(tmp_path / "a.csv")
+    (segment,) = plan_segments(PoolSpec(str(tmp_path), block_rows=1))
     with pytest.raises(PoolError, match="use a larger block_rows"):
-        read(tmp_path, block_rows=1)
-    assert read(tmp_path, block_rows=2).height == 50
-    monkeypatch.setattr("pairmill.transforms.pool.plan.MAX_BLOCKS_IN_SEGMENT", 40)
+        list(read_segment(PoolSpec(str(tmp_path), block_rows=1), replace(segment, block_limit=40)))
+    monkeypatch.setattr("pairmill.transforms.pool.plan.MAX_BLOCKS_IN_FILE", 40)
     table(50).write_parquet(tmp_path / "b.parquet")
     with pytest.raises(PoolError, match="use a larger block_rows"):
         plan_segments(PoolSpec(str(tmp_path / "b.parquet"), block_rows=1))

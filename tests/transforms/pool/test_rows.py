@@ -3,6 +3,7 @@ from __future__ import annotations
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pairmill.sharding.pair import pair_uid
 from pairmill.transforms.pool.rows import ROW_ERRORS, finish_block, pair_uids, reblock, text_series
 from pairmill.transforms.pool.schema import PoolColumn

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+
 from pairmill.sharding.pair import pair_uid
 from pairmill.transforms.pool.plan import plan_segments
 from pairmill.transforms.pool.read import read_segment
@@ -76,7 +77,7 @@ def test_keys_in_folders_and_long_names(tmp_path: Path) -> None:
     got = read(tmp_path)
     assert got["pool_key"].to_list() == [f"one/{long}", f"two/{long}"] * 2
     assert got["caption"].to_list() == ["z"] * 4
-    assert [(s.file, s.segment) for s in plan_segments(PoolSpec(str(tmp_path)))] == [(0, 0), (1, 0)]
+    assert [(s.file, s.first_block) for s in plan_segments(PoolSpec(str(tmp_path)))] == [(0, 0), (1, 0)]
 
 
 @pytest.mark.parametrize("cut", [100, 600, 1536, 3000])
