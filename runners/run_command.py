@@ -10,7 +10,7 @@ from pairmill.pipeline.recipe import load_recipe
 from pairmill.pipeline.recipe_file import find_recipe
 from pairmill.pipeline.space import check_space as require_space
 from pairmill.runners.progress import Progress, print_funnel
-from pairmill.runners.worker import start_worker
+from pairmill.runners.worker import dismiss, start_worker
 from pairmill.sharding.errors import UsageError
 
 
@@ -44,8 +44,7 @@ def run_recipe(
 
         report = run_build(prepared, work, execute)
     finally:
-        for process in started:
-            process.kill()  # of no effect on those that have left
+        dismiss(started)
     if not quiet:
         print_funnel(report, out)
     return 0

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 
 from pairmill.runners.quick_beam import quick_beam
@@ -44,6 +45,13 @@ def employ(worker: subprocess.Popen[bytes], environment: dict[str, str]) -> None
     with suppress(BrokenPipeError):
         worker.stdin.write(json.dumps(environment).encode() + b"\n")
         worker.stdin.close()
+
+
+def dismiss(workers: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End those that have not left by themselves."""
+    for worker in workers:
+        worker.kill()
+        worker.wait()
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import polars as pl
@@ -80,12 +81,11 @@ def read_row_groups(path: Path, groups: Sequence[int], columns: Sequence[str] | 
     with pq.ParquetFile(path) as file:
         present = set(file.schema_arrow.names)
         wanted = None if columns is None else [name for name in columns if name in present]
-        frames = []
-        for group in groups:
-            frame = pl.from_arrow(file.read_row_group(group, columns=wanted))
-            assert isinstance(frame, pl.DataFrame)
-            frames.append(frame)
-        return frames
+        # One read for all: a row group of a few rows costs as much as one of ten thousand.
+        frame = pl.from_arrow(file.read_row_groups(list(groups), columns=wanted))
+        assert isinstance(frame, pl.DataFrame)
+        ends = list(accumulate(file.metadata.row_group(group).num_rows for group in groups))
+    return [frame[start:end] for start, end in pairwise([0, *ends])]
 
 
 def row_counts(path: Path) -> list[int]:
