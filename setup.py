@@ -42,6 +42,7 @@ DEV = [
     "pytest-xdist>=3.6",
     "ruff>=0.6",
     "types-PyYAML",
+    "types-protobuf",
     "webdataset>=1.0",
 ]
 

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
 import yaml
@@ -22,9 +23,24 @@ from photo_pool import ROOT, PhotoPool, served_photographs
 
 from pairmill.sharding.tar import walk_tar
 
-PER_SHARD = 2500
+SetupT = TypeVar("SetupT")
+#: A shard is what img2dataset hands to a process: as many for each of 1, 2 or 3.
+SHARDS = 12
 PEER_SETUPS = [PeerSetup(processes, threads) for processes in (1, 2, 3) for threads in (16, 64, 256)]
-WORKERS = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class OurSetup:
+    """How many workers, and decoding threads in each."""
+
+    workers: int
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.workers} workers of {self.threads} decoding threads"
+
+
+OUR_SETUPS = [OurSetup(1, 1), OurSetup(1, 2), OurSetup(2, 1), OurSetup(2, 2)]
 
 
 @dataclass(frozen=True)
@@ -74,30 +90,31 @@ class Contest:
         """Time of img2dataset."""
         out = self._fresh("img2dataset")
         options = self._case.peer_options()
-        command = peer_command(self._python, pool, out, setup, options, PER_SHARD)
+        command = peer_command(self._python, pool, out, setup, options, _per_shard(pool))
         took = timed(command, self._folder / "runs.log", PEER_ENVIRONMENT)
         _require(peer_successes(out) == pool.rows == _samples(out), f"img2dataset lost some of {pool.rows} images")
         return took
 
-    def ours(self, pool: PhotoPool, workers: int) -> Took:
+    def ours(self, pool: PhotoPool, setup: OurSetup) -> Took:
         """Time of the whole run."""
         out = self._fresh("pairmill")
         recipe = self._folder / "recipe.yaml"
-        recipe.write_text(yaml.safe_dump(self._recipe(pool), sort_keys=False))
-        command = [pairmill(), "run", str(recipe), "--out", str(out), "--workers", str(workers), "--no-space-check"]
+        recipe.write_text(yaml.safe_dump(self._recipe(pool, setup), sort_keys=False))
+        command = [pairmill(), "run", str(recipe), "--out", str(out), "--workers", str(setup.workers)]
+        command.append("--no-space-check")
         took = timed(command, self._folder / "runs.log")
         _require(_samples(out / "dataset") == pool.rows, f"pairmill lost some of {pool.rows} images")
         return took
 
-    def _recipe(self, pool: PhotoPool) -> dict[str, object]:
+    def _recipe(self, pool: PhotoPool, setup: OurSetup) -> dict[str, object]:
         return {
             "name": f"against-img2dataset-{self._case.name}",
             "pool": {"path": str(pool.table), "block_rows": 1000},
             "language": "off",
-            "fetch": {"allow_private_addresses": True},
+            "fetch": {"allow_private_addresses": True, "decode_threads": setup.threads},
             "image": self._case.image(),
             "duplicates": {"url": "measure", "sha256": "measure", "near": "measure"},
-            "shards": {"samples_per_shard": PER_SHARD},
+            "shards": {"samples_per_shard": _per_shard(pool)},
         }
 
     def _fresh(self, name: str) -> Path:
@@ -113,7 +130,7 @@ def part_of(pool: PhotoPool, rows: int) -> PhotoPool:
     return replace(pool, table=table, rows=min(rows, pool.rows))
 
 
-def best(what: str, setups: list, run: Callable[..., Took]) -> object:
+def best(what: str, setups: list[SetupT], run: Callable[[SetupT], Took]) -> SetupT:
     """The fastest of several setups, each run once."""
     times = {setup: run(setup) for setup in setups}
     for setup, took in times.items():
@@ -125,17 +142,21 @@ def compare(case: Case, folder: Path, pool: PhotoPool, part: PhotoPool, repeats:
     """Find the best of each side, then run them in turn and print the ratio."""
     contest = Contest(case, folder)
     print(f"case {case.name}: {pool.rows:,} URLs, {pool.mean_bytes / 1e3:.0f} KB each; tried on {part.rows:,} of them")
-    setup = best("img2dataset", PEER_SETUPS, lambda setup: contest.peer(part, setup))
-    workers = best("pairmill, workers", list(WORKERS), lambda count: contest.ours(part, count))
+    their_best = best("img2dataset", PEER_SETUPS, lambda setup: contest.peer(part, setup))
+    our_best = best("pairmill", OUR_SETUPS, lambda setup: contest.ours(part, setup))
     peer: list[Took] = []
     ours: list[Took] = []
     for number in range(repeats):
-        peer.append(contest.peer(pool, setup))
-        ours.append(contest.ours(pool, workers))
+        peer.append(contest.peer(pool, their_best))
+        ours.append(contest.ours(pool, our_best))
         print(f"  pass {number + 1}: img2dataset {peer[-1]}, pairmill {ours[-1]}", flush=True)
-    print(rates(f"img2dataset {VERSION}, {setup}", peer, pool.rows))
-    print(rates(f"pairmill, {workers} workers", ours, pool.rows))
+    print(rates(f"img2dataset {VERSION}, {their_best}", peer, pool.rows))
+    print(rates(f"pairmill, {our_best}", ours, pool.rows))
     print(case.bar.told(ratios(peer, ours)), flush=True)
+
+
+def _per_shard(pool: PhotoPool) -> int:
+    return -(-pool.rows // SHARDS)
 
 
 def _samples(folder: Path) -> int:

@@ -58,7 +58,12 @@ def timed(command: Sequence[str], log: Path, env: dict[str, str] | None = None) 
         before = _children_s()
         started = time.perf_counter()
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **(env or {})}, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(env or {})},
+            check=False,
         )
         seconds = time.perf_counter() - started
     if done.returncode:
@@ -70,7 +75,8 @@ def timed(command: Sequence[str], log: Path, env: dict[str, str] | None = None) 
 def rates(what: str, runs: Sequence[Took], pairs: int) -> str:
     """One line: the median of the runs as pairs a second, and as processor time a pair."""
     wall, processor = (median(getattr(run, name) for run in runs) for name in ("wall", "processor"))
-    return f"{what}: median {pairs / wall:.0f} pairs/s, {wall:.1f} s; {1000 * processor / pairs:.2f} ms of processor a pair"
+    cost = 1000 * processor / pairs
+    return f"{what}: median {pairs / wall:.0f} pairs/s, {wall:.1f} s; {cost:.2f} ms of processor a pair"
 
 
 def ratios(one: Sequence[Took], other: Sequence[Took]) -> list[float]:
@@ -90,7 +96,9 @@ def settle() -> None:
 
 def print_machine() -> None:
     """One line on the machine, its load, and the versions that matter."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("apache-beam", "polars", "pillow", "opencv-python-headless"))
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("apache-beam", "polars", "pillow", "opencv-python-headless")
+    )
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(
         f"machine: {len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}, "

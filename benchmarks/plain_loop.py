@@ -85,7 +85,9 @@ def described_blocks(recipe: Recipe) -> dict[int, pl.DataFrame]:
 
 def wanted(blocks: dict[int, pl.DataFrame], verdicts: dict[int, pl.DataFrame]) -> Iterator[BlockJob]:
     """What each block wants: its living rows, each row of the pool once, each image place once."""
-    rows = pl.concat([frame.select("row_id", "uid", place=image_place(), content=row_content()) for frame in blocks.values()])
+    rows = pl.concat(
+        [frame.select("row_id", "uid", place=image_place(), content=row_content()) for frame in blocks.values()]
+    )
     uid_hi, uid_lo = hex_halves(rows.get_column("uid"))
     repeats = repeated_rows(rows.select("row_id", "content").with_columns(uid_hi=uid_hi, uid_lo=uid_lo))
     place = pl.col("place").hash(1).alias("place_hi"), pl.col("place").hash(2).alias("place_lo")

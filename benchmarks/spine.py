@@ -1,8 +1,9 @@
 """What Beam and the bookkeeping cost, and what a second worker brings: one command, two ratios.
 
 ``pairmill run`` with one worker against the same functions in a plain loop (plain_loop.py), and two workers against
-one. Every run is a process of its own, from its start to its last byte; the three are repeated in turn. Real photographs
-over real HTTP: nginx on this machine, which shares the cores with what is measured. Always exits 0; the bars are told.
+one. Every run is a process of its own, from its start to its last byte; the three are repeated in turn. Real
+photographs over real HTTP: nginx on this machine, which shares the cores with what is measured. Always exits 0; the
+bars are told.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Runs:
     def plain(self) -> Took:
         """Time of the plain loop."""
         out = self._fresh("plain")
-        took = timed([sys.executable, str(Path(__file__).with_name("plain_loop.py")), str(self._recipe), str(out)], self._log)
+        took = timed(
+            [sys.executable, str(Path(__file__).with_name("plain_loop.py")), str(self._recipe), str(out)], self._log
+        )
         self._check(json.loads((out / "samples.json").read_text()))
         return took
 

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from pairmill.filters.verdict import needed_columns
@@ -19,6 +20,7 @@ from pairmill.sharding.manifest import MANIFEST_NAME
 from pairmill.sharding.pair import IMAGE_COLUMNS
 from pairmill.sharding.publish import publish_bytes
 from pairmill.sharding.step_store import StepStore
+from pairmill.transforms.fetch.img2dataset_engine import HOW_TO_INSTALL
 from pairmill.transforms.job import Job
 from pairmill.transforms.language import language_model_sha256
 from pairmill.transforms.pool.plan import Segment, plan_segments, pool_identity
@@ -47,6 +49,7 @@ def prepare(recipe: Recipe, build: Path, work: Path, lanes: int) -> Prepared:
     if any(column.name == "lang" for segment in segments[:1] for column in segment.columns):
         language = None  # the pool says it already
     _check_rules(recipe, segments, language is not None)
+    _check_engine(recipe)
     pool = pool_identity(recipe.pool, segments)
     run = uuid.uuid4().hex[:12]
     try:
@@ -92,6 +95,8 @@ def run_build(prepared: Prepared, work: Path, execute: Callable[[Prepared], None
             shutil.rmtree(build / "parts", ignore_errors=True)  # a run killed behind the manifest left them
             return _report_of(build)
         _clear_leftovers(job)
+        for store in (job.pool_store, job.segment_store, job.language_store, job.fetch_store):
+            store.remove_unfinished()
         for store in (job.pool_store, job.segment_store, job.language_store):
             store.log.fold()
         remove_orphans(job.fetch_store, job.fetch_store.log.fold())
@@ -130,6 +135,12 @@ def _check_rules(recipe: Recipe, segments: list[Segment], measures_language: boo
                     f"rules: {rule.name} needs the column {column!r}, which neither the pool nor a step has; "
                     f"there are: {', '.join(sorted(known))}"
                 )
+
+
+def _check_engine(recipe: Recipe) -> None:
+    """A look for the package alone: it takes seconds to import."""
+    if recipe.fetch.engine == "img2dataset" and find_spec("img2dataset") is None:
+        raise UsageError(HOW_TO_INSTALL.format(error="there is no package of that name"))
 
 
 def _check_build(build: Path, prepared: Prepared) -> str:

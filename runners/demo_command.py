@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import polars as pl
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +22,7 @@ def run_demo(out: Path, rows: int, workers: int) -> int:
     pool.mkdir(parents=True, exist_ok=True)
     with serve_folder(pool, pool_port(pool)) as base_url:
         if not (pool / POOL_FILE).is_file():
-            print(f"drawing {rows} pairs into {pool}")
+            print(f"writing a pool of {rows} pairs to {pool}")
             write_demo_pool(pool, base_url, rows)
         host = urlsplit(base_url).hostname
         code = run_recipe(
@@ -42,10 +43,21 @@ def ledger_rows(build: Path) -> pl.DataFrame:
 
 
 def print_truth(table: pl.DataFrame) -> None:
-    """What was planted against what was found."""
-    shown = Table(title="What was planted, and what became of it")
-    for name in ("planted", "expected", "rows", "as expected", "otherwise"):
-        shown.add_column(name)
-    for planted, expect, rows, right, _wrong, instead in table.iter_rows():
-        shown.add_row(planted or "(good pairs)", expect, str(rows), str(right), instead)
+    """What was planted against what was found; and what a recipe with models would find, where that is more."""
+    shown = Table(title="What was planted, and what became of it", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    names = ["planted", "rows", "expected", "as expected", "otherwise", "a full recipe"]
+    if table["otherwise"].sum() == 0:
+        names.remove("otherwise")
+    for name in names:
+        shown.add_column(name, justify="right" if name in ("rows", "as expected") else "left")
+    for row in table.iter_rows(named=True):
+        told = {
+            "planted": row["planted"] or "(good pairs)",
+            "rows": str(row["rows"]),
+            "expected": row["expect"],
+            "as expected": str(row["as_expected"]),
+            "otherwise": row["instead"],
+            "a full recipe": row["wanted"] if row["wanted"] != row["expect"] else "",
+        }
+        shown.add_row(*(told[name] for name in names))
     Console().print(shown)

@@ -20,6 +20,7 @@ from pairmill.sharding.column_files import (
 )
 from pairmill.sharding.commit_log import Commit, CommitLog
 from pairmill.sharding.pair import block_name
+from pairmill.sharding.publish import TEMPORARY_MARK
 
 FOLDER_BITS = 8  # 256 blocks a folder, so that no folder of a large pool holds a million names
 PACK_BLOCKS = 256
@@ -142,6 +143,12 @@ class StepStore:
             groups = [commits[index].row_group for index in indices]
             frames.update(zip(indices, read_row_groups(self.columns_folder / path, groups, columns), strict=True))
         return pl.concat([frames[index] for index in range(len(commits))])
+
+    def remove_unfinished(self) -> None:
+        """Remove the files that killed or failed attempts began and nobody will name. Driver only."""
+        for folder in (self.columns_folder, self.log.folder):
+            for path in folder.glob(f"**/*{TEMPORARY_MARK}*"):
+                path.unlink(missing_ok=True)
 
     def pack(self) -> None:
         """Gather small column files of finished blocks into files of up to 256 blocks. Driver only.

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pairmill.pipeline.demo.painter import ORIENTATION_TAG, as_stored
+from pairmill.pipeline.demo.altered import ORIENTATION_TAG, as_stored
 
 _SCALES = (0.85, 0.75, 0.65)
 _QUALITIES = (70, 60, 50)

@@ -26,7 +26,7 @@ from PIL import Image
 from pairmill.pipeline.demo.faults import OPT_OUT_TAGS
 from pairmill.pipeline.demo.identify import is_english
 from pairmill.pipeline.demo.likeness import DIFFERENT_ABOVE, hash_distance, is_safe_copy, thumbnail_distance
-from pairmill.pipeline.demo.planters import REFUSING_HOST
+from pairmill.pipeline.demo.pairs import REFUSING_HOST
 from pairmill.pipeline.demo.planting import Draft, settle
 from pairmill.pipeline.demo.server import HTML_PAGE
 

@@ -1,6 +1,8 @@
 """What is planted in the example pools, and what a run must make of each: the one table of expected outcomes.
 
-Two reasons joined by "|" are both right: which of them it is depends on the machine.
+``EXPECTED`` is what the rules and duplicates of the demo recipe do. ``WANTED`` is what a full recipe should do, with a
+CLIP score and registered evaluation sets, where that is something else. Two reasons joined by "|" are both right:
+which of them it is depends on the machine.
 """
 
 from __future__ import annotations
@@ -77,19 +79,47 @@ EXPECTED: Mapping[str, str] = MappingProxyType(
         "blank_caption": "no_caption",
         "german": "language_not_kept",
         "french": "language_not_kept",
+        "spanish": "language_not_kept",
+        "file_name": "caption_too_few_words",
         "one_word": "caption_too_few_words",
         "short": "caption_too_few_chars",
         "newline": KEPT,
+        # captions that only a look at the picture can tell from good ones
+        "mismatched": KEPT,  # of quite another picture
+        "wrong_colour": KEPT,  # true but for this
+        "wrong_count": KEPT,
+        "wrong_object": KEPT,
+        "wrong_relation": KEPT,
+        "boilerplate": KEPT,  # of a web page, on any picture
         # repeats; the first three are given to the row that loses (see `planting.settle`)
         "repeated_row": "duplicate_row",
         "repeated_url": "duplicate_url",
         "same_bytes": "duplicate_sha256",
         "resized": "near_duplicate",
         "recompressed": "near_duplicate",
+        # copies that equal hashes do not find
+        "mirrored": KEPT,
+        "cropped": KEPT,
+        "watermarked": KEPT,
+        # pictures of an evaluation set
+        "leaked": KEPT,
+        "leaked_copy": KEPT,  # smaller than there
         # pictures that only look like repeats
         "recoloured": KEPT,
-        "mirrored": KEPT,
+        "recounted": KEPT,
         "blank": KEPT,
+    }
+)
+
+LOW_SIMILARITY, NEAR_DUPLICATE, CONTAMINATED = "low_clip_similarity", "near_duplicate", "contaminated"
+
+#: Kind of fault → what a full recipe should make of it, where that is not what is expected of the demo recipe.
+WANTED: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("mismatched", "boilerplate"), LOW_SIMILARITY),
+        **dict.fromkeys(("wrong_colour", "wrong_count", "wrong_object", "wrong_relation"), LOW_SIMILARITY),
+        **dict.fromkeys(("mirrored", "cropped", "watermarked"), NEAR_DUPLICATE),
+        **dict.fromkeys(("leaked", "leaked_copy"), CONTAMINATED),
     }
 )
 

@@ -59,23 +59,3 @@ def is_safe_copy(original: bytes, copy: bytes) -> bool:
         aspect = (first.width / first.height) / (second.width / second.height)
         alike = thumbnail_distance(first, second) < SAME_BELOW and abs(aspect - 1) < 0.01
         return alike and hash_distance(first, second) <= SAME_BITS
-
-
-class Gallery:
-    """The pictures seen so far, known by their thumbnails."""
-
-    def __init__(self) -> None:
-        self._thumbnails = np.zeros((64, 192), np.float32)
-        self._count = 0
-
-    def add_if_new(self, picture: Image.Image) -> bool:
-        """Take the picture in unless one that resembles it is here; says whether it was taken."""
-        fresh = thumbnail(picture)
-        apart = np.abs(self._thumbnails[: self._count] - fresh).mean(axis=1)
-        if self._count and float(apart.min()) <= DIFFERENT_ABOVE:
-            return False
-        if self._count == len(self._thumbnails):
-            self._thumbnails = np.concatenate([self._thumbnails, np.zeros_like(self._thumbnails)])
-        self._thumbnails[self._count] = fresh
-        self._count += 1
-        return True

@@ -1,6 +1,7 @@
-"""A web server on loopback that serves a folder, and misbehaves on request.
+"""A web server on loopback that serves a folder and pictures drawn on request, and misbehaves when asked to.
 
-``/PATH`` is the file. What comes below ``/odd/`` is the same file served in a troubled way:
+``/PATH`` is the file; ``/drawn/SEED/FORM/NUMBER.jpg`` is drawn when it is asked for (see ``forms.py``), so that a pool
+of ten million pictures needs no disk. What comes below ``/odd/`` is the same file served in a troubled way:
 
 | path | answer |
 |---|---|
@@ -26,12 +27,16 @@ from pathlib import Path, PurePosixPath
 
 from aiohttp import web
 
+from pairmill.pipeline.demo.forms import picture_at
+
 HTML_PAGE = (
     b"<!DOCTYPE html>\n<html><head><title>Sorry</title></head><body><p>This picture has moved.</p></body></html>\n"
 )
 ENDLESS_BYTES = 64 << 20
 _DRIP_SECONDS = 0.2
 _STALL_SECONDS = 3600.0
+_DRAWN = "drawn/"
+_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 _CHUNK = b"\x00" * 65536
 
 _ROOT = web.AppKey("root", Path)
@@ -102,8 +107,32 @@ def _local_path(request: web.Request) -> Path:
     return path
 
 
+async def _content(request: web.Request) -> bytes | Path:
+    """The bytes of a drawn picture, or the file that lies there. Drawing takes milliseconds: others go on meanwhile."""
+    path = request.match_info["path"]
+    if not path.startswith(_DRAWN):
+        return _local_path(request)
+    drawn = await asyncio.to_thread(picture_at, path)
+    if drawn is None:
+        raise web.HTTPNotFound
+    return drawn
+
+
+async def _body(request: web.Request) -> bytes:
+    content = await _content(request)
+    return content if isinstance(content, bytes) else content.read_bytes()
+
+
+async def _answer(request: web.Request, headers: dict[str, str]) -> web.StreamResponse:
+    content = await _content(request)
+    if isinstance(content, Path):
+        return web.FileResponse(content, headers=headers)
+    kind = _TYPES[PurePosixPath(request.path).suffix]
+    return web.Response(body=content, content_type=kind, headers=headers)
+
+
 async def _file(request: web.Request) -> web.StreamResponse:
-    return web.FileResponse(_local_path(request))
+    return await _answer(request, {})
 
 
 async def _status(request: web.Request) -> web.StreamResponse:
@@ -118,7 +147,7 @@ async def _once(request: web.Request) -> web.StreamResponse:
 
 
 async def _robots(request: web.Request) -> web.StreamResponse:
-    return web.FileResponse(_local_path(request), headers={"X-Robots-Tag": request.match_info["tag"]})
+    return await _answer(request, {"X-Robots-Tag": request.match_info["tag"]})
 
 
 async def _html(request: web.Request) -> web.StreamResponse:
@@ -135,7 +164,7 @@ async def _loop(request: web.Request) -> web.StreamResponse:
 
 
 async def _drip(request: web.Request) -> web.StreamResponse:
-    body = _local_path(request).read_bytes()
+    body = await _body(request)
     answer = web.StreamResponse(headers={"Content-Type": "image/jpeg"})
     await answer.prepare(request)
     for number in range(1 << 30):
@@ -150,7 +179,7 @@ async def _stall(request: web.Request) -> web.StreamResponse:
 
 
 async def _cut(request: web.Request) -> web.StreamResponse:
-    body = _local_path(request).read_bytes()
+    body = await _body(request)
     answer = web.StreamResponse(headers={"Content-Type": "image/jpeg"})
     answer.content_length = len(body)
     await answer.prepare(request)
@@ -163,7 +192,7 @@ async def _cut(request: web.Request) -> web.StreamResponse:
 async def _endless(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse(headers={"Content-Type": "image/jpeg"})
     await answer.prepare(request)
-    body = _local_path(request).read_bytes()
+    body = await _body(request)
     await answer.write(body)
     for _ in range((ENDLESS_BYTES - len(body)) // len(_CHUNK)):
         await answer.write(_CHUNK)

@@ -10,11 +10,12 @@ from pairmill.pipeline.demo.faults import KEPT
 def truth_table(truth: pl.DataFrame, ledger: pl.DataFrame) -> pl.DataFrame:
     """One line for each planted kind: how many of its rows ended as they should.
 
-    ``truth`` has ``row``, ``planted`` and ``expect`` (a reason, ``kept``, or several joined by "|" of which any will
-    do); ``ledger`` has ``row`` and ``reason`` (null or ``kept`` where the row was kept). The result has ``planted``
-    ("" for good pairs, which come first, then by name), ``expect``, ``rows``, ``as_expected``, ``otherwise`` and
-    ``instead`` (the other outcomes with their counts, most frequent first, such as "kept 2, timeout 1"). Raises
-    ValueError unless both name the same rows, each once.
+    ``truth`` has ``row``, ``planted``, ``expect`` (a reason, ``kept``, or several joined by "|" of which any will do)
+    and, where a full recipe should do something else, ``wanted``; ``ledger`` has ``row`` and ``reason`` (null or
+    ``kept`` where the row was kept). The result has ``planted`` ("" for good pairs, which come first, then by name),
+    ``expect``, ``wanted``, ``rows``, ``as_expected``, ``as_wanted``, ``otherwise`` (not as expected) and ``instead``
+    (those outcomes with their counts, most frequent first, such as "kept 2, timeout 1"). Raises ValueError unless
+    both name the same rows, each once.
     """
     for name, frame in (("truth", truth), ("ledger", ledger)):
         if frame["row"].n_unique() != frame.height:
@@ -22,21 +23,30 @@ def truth_table(truth: pl.DataFrame, ledger: pl.DataFrame) -> pl.DataFrame:
     if set(truth["row"]) != set(ledger["row"]):
         raise ValueError(f"truth and ledger name different rows ({truth.height} and {ledger.height})")
     outcome = ledger.select(pl.col("row").cast(pl.UInt64), pl.col("reason").fill_null(KEPT).alias("outcome"))
-    as_expected = pl.col("expect").str.split("|").list.contains(pl.col("outcome"))
+    if "wanted" not in truth.columns:
+        truth = truth.with_columns(wanted=pl.col("expect"))
     joined = (
-        truth.with_columns(pl.col("row").cast(pl.UInt64)).join(outcome, on="row").with_columns(as_expected=as_expected)
+        truth.with_columns(pl.col("row").cast(pl.UInt64))
+        .join(outcome, on="row")
+        .with_columns(as_expected=_is_one_of("expect"), as_wanted=_is_one_of("wanted"))
     )
     return (
-        joined.group_by("planted", "expect")
+        joined.group_by("planted", "expect", "wanted")
         .agg(
             pl.len().cast(pl.Int64).alias("rows"),
             pl.col("as_expected").sum().cast(pl.Int64),
+            pl.col("as_wanted").sum().cast(pl.Int64),
             (~pl.col("as_expected")).sum().cast(pl.Int64).alias("otherwise"),
             pl.col("outcome").filter(~pl.col("as_expected")).alias("instead"),
         )
         .with_columns(pl.col("instead").map_elements(_tally, return_dtype=pl.String, skip_nulls=False))
-        .sort("planted", "expect")
+        .sort("planted", "expect", "wanted")
     )
+
+
+def _is_one_of(column: str) -> pl.Expr:
+    """Whether the outcome is one of those that the column names."""
+    return pl.col(column).str.split("|").list.contains(pl.col("outcome"))
 
 
 def _tally(outcomes: pl.Series) -> str:

@@ -115,7 +115,7 @@ class Build:
 
     def assert_nothing_left_over(self) -> None:
         """Neither unfinished files of the dataset, nor files of the attempts, nor tars that nothing names."""
-        assert not [path for path in self.out.rglob("*") if ".tmp-" in path.name]
+        assert not [path for folder in (self.out, self.work) for path in folder.rglob("*") if ".tmp-" in path.name]
         assert not (self.out / "parts").exists()
         columns = [pl.read_parquet(path, columns=["spool"]) for path in self.work.glob("columns/fetch-*/*/*.parquet")]
         named = set(pl.concat(columns)["spool"].drop_nulls())

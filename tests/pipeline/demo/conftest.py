@@ -1,4 +1,4 @@
-"""One small demo pool, drawn once for all tests of the drawn world."""
+"""One small demo pool, written and served once for all tests of the drawn world."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ class DemoPool:
 def demo_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoPool]:
     folder = tmp_path_factory.mktemp("demo")
     with serve_folder(folder) as base_url:
-        path = write_demo_pool(folder, base_url, rows=120, seed=3)
+        path = write_demo_pool(folder, base_url, rows=200, seed=3, evaluation=20)
         yield DemoPool(folder, base_url, path, pl.read_parquet(path).with_row_index("row"))

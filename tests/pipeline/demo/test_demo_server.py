@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pairmill.pipeline.demo.forms import FORMS, picture_file, picture_path
 from pairmill.pipeline.demo.server import HTML_PAGE, serve_folder
 
 BODY = b"\xff\xd8\xff" + bytes(range(256)) * 40
@@ -106,3 +107,32 @@ def test_the_port_is_free_again_and_can_be_asked_for(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="no folder to serve"), serve_folder(tmp_path / "none"):
         pass
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_pictures_are_drawn_on_request(base_url: str, form: str) -> None:
+    path = picture_path(5, form, 1234)
+    status, body, headers = get(f"{base_url}/{path}?copy=1")
+    assert (status, body) == (200, picture_file(5, form, 1234))
+    assert (
+        headers["Content-Type"] == {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}[path[-4:].strip(".")]
+    )
+
+
+def test_drawn_pictures_are_served_in_troubled_ways_too(base_url: str) -> None:
+    path, body = picture_path(5, "plain", 7), picture_file(5, "plain", 7)
+    assert get(f"{base_url}/odd/hops/2/{path}")[:2] == (200, body)
+    assert get(f"{base_url}/odd/once/429/{path}")[0] == 429
+    assert get(f"{base_url}/odd/once/429/{path}")[:2] == (200, body)
+    assert get(f"{base_url}/odd/robots/noai/{path}")[2]["X-Robots-Tag"] == "noai"
+    with urllib.request.urlopen(f"{base_url}/odd/cut/{path}", timeout=5) as answer:
+        with pytest.raises(http.client.IncompleteRead) as error:
+            answer.read()
+        assert error.value.partial == body[: len(body) // 2]
+
+
+@pytest.mark.parametrize(
+    "path", ["drawn/5/plain/7.png", "drawn/5/nothing/7.jpg", "drawn/9999999999/plain/7.jpg", "drawn/5/plain/07.jpg"]
+)
+def test_what_is_no_address_of_a_picture_is_not_found(base_url: str, path: str) -> None:
+    assert get(f"{base_url}/{path}")[0] == 404

@@ -2,19 +2,26 @@ from __future__ import annotations
 
 import io
 
-import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
 from pairmill.pipeline.demo.draw import draw_scene
-from pairmill.pipeline.demo.likeness import Gallery, hash_distance, is_safe_copy, stored, thumbnail
+from pairmill.pipeline.demo.likeness import (
+    DIFFERENT_ABOVE,
+    hash_distance,
+    is_safe_copy,
+    stored,
+    thumbnail,
+    thumbnail_distance,
+)
 from pairmill.pipeline.demo.scene import Background, Group, Scene
 
 
 @pytest.fixture(scope="module")
 def picture() -> Image.Image:
     groups = (Group("star", "red", "large", "solid", 1), Group("heart", "blue", "large", "dotted", 1))
-    return draw_scene(Scene(640, 480, Background("gradient", "green", "white"), groups, "beside", 0.5, 4.0, 7))
+    scene = Scene(640, 480, Background("gradient", "green", "white"), groups, "left_of", 0.5, 4, 90, 7)
+    return Image.fromarray(draw_scene(scene))
 
 
 def jpeg(picture: Image.Image, quality: int) -> bytes:
@@ -37,17 +44,8 @@ def test_hashes_see_no_colour_but_thumbnails_do() -> None:
     red.paste((200, 0, 0), (50, 50, 150, 120))
     blue.paste((0, 102, 0), (50, 50, 150, 120))  # as dark as the red
     assert hash_distance(red, blue) <= 2
-    gallery = Gallery()
-    assert gallery.add_if_new(red)
-    assert gallery.add_if_new(blue)
-
-
-def test_the_gallery_refuses_what_it_has_and_grows() -> None:
-    gallery = Gallery()
-    rng = np.random.default_rng(0)
-    shown = [Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)) for _ in range(150)]
-    assert all(gallery.add_if_new(picture) for picture in shown)
-    assert not any(gallery.add_if_new(picture.resize((64, 64), Image.Resampling.BOX)) for picture in shown)
+    assert thumbnail_distance(red, blue) > DIFFERENT_ABOVE
+    assert thumbnail_distance(red, red.copy()) == 0
 
 
 def test_stored_bounds_the_longer_side(picture: Image.Image) -> None:

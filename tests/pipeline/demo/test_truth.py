@@ -22,10 +22,10 @@ def ledger(*reasons: str | None) -> pl.DataFrame:
 def test_all_as_expected() -> None:
     table = truth_table(TRUTH, ledger(None, "kept", None, "not_an_image", "not_an_image", None, "dns_error"))
     assert table.rows() == [
-        ("", "kept", 3, 3, 0, ""),
-        ("exif", "kept", 1, 1, 0, ""),
-        ("html", "not_an_image", 2, 2, 0, ""),
-        ("no_host", "unknown_host|dns_error", 1, 1, 0, ""),
+        ("", "kept", "kept", 3, 3, 3, 0, ""),
+        ("exif", "kept", "kept", 1, 1, 1, 0, ""),
+        ("html", "not_an_image", "not_an_image", 2, 2, 2, 0, ""),
+        ("no_host", "unknown_host|dns_error", "unknown_host|dns_error", 1, 1, 1, 0, ""),
     ]
 
 
@@ -33,10 +33,10 @@ def test_what_went_otherwise_is_counted_and_named() -> None:
     seen = ledger("near_duplicate", "near_duplicate", "timeout", None, "not_an_image", "undecodable", "timeout")
     table = truth_table(TRUTH, seen.sample(fraction=1, shuffle=True, seed=1))
     assert table.rows() == [
-        ("", "kept", 3, 0, 3, "near_duplicate 2, timeout 1"),
-        ("exif", "kept", 1, 0, 1, "undecodable 1"),
-        ("html", "not_an_image", 2, 1, 1, "kept 1"),
-        ("no_host", "unknown_host|dns_error", 1, 0, 1, "timeout 1"),
+        ("", "kept", "kept", 3, 0, 0, 3, "near_duplicate 2, timeout 1"),
+        ("exif", "kept", "kept", 1, 0, 0, 1, "undecodable 1"),
+        ("html", "not_an_image", "not_an_image", 2, 1, 1, 1, "kept 1"),
+        ("no_host", "unknown_host|dns_error", "unknown_host|dns_error", 1, 0, 0, 1, "timeout 1"),
     ]
     assert table["rows"].sum() == TRUTH.height
 
@@ -52,3 +52,11 @@ def test_rows_must_match() -> None:
         truth_table(TRUTH, ledger(None))
     with pytest.raises(ValueError, match="ledger names a row twice"):
         truth_table(TRUTH, pl.concat([ledger(None), ledger(None)]))
+
+
+def test_what_is_wanted_is_counted_beside_what_is_expected() -> None:
+    truth = pl.DataFrame(
+        {"row": [0, 1, 2], "planted": ["leaked"] * 3, "expect": ["kept"] * 3, "wanted": ["contaminated"] * 3}
+    )
+    table = truth_table(truth, ledger(None, "contaminated", "timeout"))
+    assert table.rows() == [("leaked", "kept", "contaminated", 3, 1, 1, 2, "contaminated 1, timeout 1")]
