@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pairmill.sharding.column_files import attempt_path, replace_file
+from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class CommitLog:
         )
         target = self.folder / self.FOLDED
         attempt = attempt_path(target)
-        frame.write_parquet(attempt)
+        write_row_groups(attempt, [frame])
         replace_file(attempt, target)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from pairmill.sharding.column_files import attempt_path, replace_file
+from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.exchange import read_batch
 from pairmill.sharding.publish import FileSum, publish_bytes, sum_file
@@ -170,6 +170,6 @@ def _write_metadata(job: Job, name: str, frame: pl.DataFrame) -> FileSum:
     path = job.dataset / "metadata" / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     attempt = attempt_path(path)
-    metadata_frame(frame, name).write_parquet(attempt, compression="zstd")
+    write_row_groups(attempt, [metadata_frame(frame, name)])
     replace_file(attempt, path)
     return sum_file(path, job.dataset)
