@@ -8,7 +8,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+def finished(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """One run of the example with two workers, as a user would start it."""
     sys.path.insert(0, str(EXAMPLE))
     try:
@@ -65,7 +64,7 @@ def finished(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         command += ["--pool", str(pool), "--out", str(folder / "build"), "--workers", "2"]
         run = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
         assert run.returncode == 0, run.stderr
-    yield Finished(folder / "build", pl.read_parquet(pool).with_row_index("row"))
+    return Finished(folder / "build", pl.read_parquet(pool).with_row_index("row"))
 
 
 def test_every_planted_row_has_its_reason_and_every_other_row_is_kept(finished: Finished) -> None:

@@ -21,7 +21,8 @@ for path in sorted(p for p in folder.rglob("*") if p.is_file()):
     pair = (outcome.reason, outcome.detail) if failed else ("stored", outcome.source_format)
     outcomes[str(path.relative_to(folder))] = pair
 # Not getrusage: its maximum is inherited from the process that started this one.
-peak = next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+status = Path("/proc/self/status").read_text().splitlines()
+peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 print(json.dumps({"outcomes": outcomes, "peak": peak}))
 """
 
