@@ -41,6 +41,7 @@ DEV = [
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
     "ruff>=0.6",
+    "setuptools>=70.1",  # builds wheels by itself
     "types-PyYAML",
     "types-protobuf",
     "webdataset>=1.0",
