@@ -5,6 +5,7 @@ Every copy of a photograph gets a JPEG comment with its number: other bytes, the
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import itertools
 import shutil
@@ -51,17 +52,32 @@ def served_photographs(
     Taken in turn from the photographs of ``sources`` whose longest side has at least ``least_side`` pixels.
     """
     serve: Callable[[Path], AbstractContextManager[str]] = example_module("serve").serve
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "www").mkdir(parents=True)
-    try:
-        captions, size = _lay(folder / "www", rows, sources, least_side)
-        with serve(folder) as base:
-            urls = [f"{base}/{number // _FILES_A_FOLDER:03d}/{number:06d}.jpg" for number in range(rows)]
-            table = folder / "pool.parquet"
-            pl.DataFrame({"url": urls, "caption": captions}).write_parquet(table)
-            yield PhotoPool(table, rows, size / rows)
-    finally:
+    with _alone(folder):
         shutil.rmtree(folder, ignore_errors=True)
+        (folder / "www").mkdir(parents=True)
+        try:
+            captions, size = _lay(folder / "www", rows, sources, least_side)
+            with serve(folder) as base:
+                urls = [f"{base}/{number // _FILES_A_FOLDER:03d}/{number:06d}.jpg" for number in range(rows)]
+                table = folder / "pool.parquet"
+                pl.DataFrame({"url": urls, "caption": captions}).write_parquet(table)
+                yield PhotoPool(table, rows, size / rows)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Be the only benchmark that uses the folder; ends the program where another one does."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SystemExit(
+                f"another benchmark is running in {folder}; wait for it, or give another --folder"
+            ) from None
+        yield
 
 
 def _lay(www: Path, rows: int, sources: tuple[str, ...], least_side: int) -> tuple[list[str], int]:
