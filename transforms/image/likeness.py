@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import scipy.fftpack
 from PIL import Image
 
 from pairmill.transforms.image.lanczos import to_32x32
+from pairmill.transforms.image.pixels import pixel_view
 
 _HASH_SIDE = 8
 _THUMBNAIL_SIDE = 8
@@ -27,11 +30,27 @@ def phash(image: Image.Image) -> int:
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """8 x 8 RGB area averages of an image (mode RGB or L), 192 bytes, row-major: Pillow's box filter.
+    """8 x 8 RGB area averages of an image (mode RGB or L), 192 bytes, row-major: Pillow's box filter, within 1 of 255.
 
     A pixel counts for the cell in which its centre lies; in images below 8 pixels a cell shows the pixel under it.
-    Shrinking by whole blocks first would halve the 0.2 ms, and cost up to 4 of the 8 levels by which copies may differ.
     """
-    side = (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE)
-    small = image.resize(side, Image.Resampling.BOX)
-    return small.convert("RGB").tobytes()
+    pixels = pixel_view(image) if min(image.size) >= _THUMBNAIL_SIDE else None
+    if pixels is None:
+        small = image.resize((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BOX)
+        return small.convert("RGB").tobytes()
+    # Whole sums of row bands first: a third of the time of Pillow's filter, which weighs every pixel.
+    height, width, channels = pixels.shape
+    rows, columns = _cell_edges(height), _cell_edges(width)
+    flat = pixels.reshape(height, width * channels)
+    bands = np.empty((_THUMBNAIL_SIDE, width * channels), np.int32)
+    for cell in range(_THUMBNAIL_SIDE):
+        cv2.reduce(flat[rows[cell] : rows[cell + 1]], 0, cv2.REDUCE_SUM, bands[cell : cell + 1], cv2.CV_32S)
+    sums = np.add.reduceat(bands.reshape(_THUMBNAIL_SIDE, width, channels), columns[:-1], axis=1)
+    counts = np.multiply.outer(np.diff(rows), np.diff(columns))[..., None]
+    averages = ((2 * sums + counts) // (2 * counts)).astype(np.uint8)
+    return averages[..., :3].tobytes()
+
+
+def _cell_edges(length: int) -> npt.NDArray[np.int64]:
+    """Where the eight cells of a side begin, and the last ends: a pixel is in the cell that holds its centre."""
+    return (np.arange(_THUMBNAIL_SIDE + 1) * length + _THUMBNAIL_SIDE // 2) // _THUMBNAIL_SIDE

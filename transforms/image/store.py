@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from PIL import Image, JpegImagePlugin, WebPImagePlugin
 
 from pairmill.transforms.image.decode import Picture, decode
 from pairmill.transforms.image.likeness import phash, thumbnail
+from pairmill.transforms.image.pixels import pixel_view
 from pairmill.transforms.image.refusal import ImageFailure, Refused
 from pairmill.transforms.image.resize import ResizePlan, plan_resize, resize
 from pairmill.transforms.image.settings import LONGEST_SIDE, ImageSettings
@@ -126,12 +126,11 @@ def _encode(picture: Picture, plan: ResizePlan | None, settings: ImageSettings) 
 def _packed(image: Image.Image) -> npt.NDArray[np.uint8]:
     """Pixels of shape (height, width, 3), blue first: OpenCV's encoders take no other order."""
     image = image.convert("RGB") if image.mode != "RGB" else image
-    try:  # Pillow's own memory, four bytes a pixel, seen through Arrow: saves a copy by way of Python
-        padded = pa.array(image).flatten().to_numpy(zero_copy_only=True)
-    except ValueError:  # an image of more than 16 MiB lies in several pieces
+    padded = pixel_view(image)
+    if padded is None:
         packed = np.frombuffer(image.tobytes("raw", "BGR"), np.uint8)
         return packed.reshape(image.height, image.width, 3)
-    return cv2.cvtColor(padded.reshape(image.height, image.width, 4), cv2.COLOR_RGBA2BGR)
+    return cv2.cvtColor(padded, cv2.COLOR_RGBA2BGR)
 
 
 def _unpacked(pixels: npt.NDArray[np.uint8]) -> Image.Image:

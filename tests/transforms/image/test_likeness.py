@@ -77,5 +77,12 @@ def test_thumbnail_is_near_the_exact_area_average(size: tuple[int, int], draw) -
     assert np.abs(made - exact).max() < 10
 
 
+@given(grey_or_colour())
+def test_thumbnail_is_pillows_box_filter_within_one_level(image: Image.Image) -> None:
+    expected = image.resize((8, 8), Image.Resampling.BOX).convert("RGB")
+    made = np.frombuffer(thumbnail(image), np.uint8).astype(int)
+    assert np.abs(made - np.asarray(expected).ravel()).max() <= 1
+
+
 def test_thumbnail_of_one_pixel_is_that_colour() -> None:
     assert thumbnail(Image.new("RGB", (1, 1), (9, 8, 7))) == bytes((9, 8, 7)) * 64
