@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -18,7 +19,7 @@ from pairmill.pipeline.work import LOCK_NAME, WorkIdentity, check_work, holds_mo
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.manifest import MANIFEST_NAME
 from pairmill.sharding.pair import IMAGE_COLUMNS
-from pairmill.sharding.publish import publish_bytes
+from pairmill.sharding.publish import publish_bytes, remove_temporaries
 from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.fetch.img2dataset_engine import HOW_TO_INSTALL
 from pairmill.transforms.job import Job
@@ -185,8 +186,6 @@ def _fetch_identity(recipe: Recipe) -> dict[str, object]:
 
 
 def _fingerprint(step: str, pool: str, what: object) -> str:
-    import hashlib
-
     told = json.dumps([step, STEP_VERSIONS.get(step, 1), pool, what], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()
 
@@ -196,11 +195,6 @@ def _clear_leftovers(job: Job) -> None:
     for entry in (Path(job.build) / "parts").glob("*"):
         if entry != job.shard_log:
             shutil.rmtree(entry, ignore_errors=True)
-    from pairmill.sharding.publish import TEMPORARY_MARK
-
-    for folder in (job.dataset, job.dataset / "metadata"):
-        for entry in folder.glob(f"*{TEMPORARY_MARK}*"):
-            entry.unlink(missing_ok=True)
-
-
-__all__ = ["PairmillError", "Prepared", "prepare", "run_build"]
+    for folder in (job.dataset, job.dataset / "metadata", job.dataset / ".nv-meta"):
+        if folder.is_dir():
+            remove_temporaries(folder)

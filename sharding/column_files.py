@@ -9,7 +9,6 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairmill.sharding.publish import TEMPORARY_MARK, sync_folder
@@ -92,8 +91,3 @@ def row_counts(path: Path) -> list[int]:
     """The rows of every row group; reads the file's footer alone."""
     meta = pq.read_metadata(path)
     return [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
-
-
-def schema_of(path: Path) -> pa.Schema:
-    """The Arrow schema of a column file."""
-    return pq.read_schema(path)

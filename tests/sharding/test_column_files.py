@@ -18,7 +18,6 @@ from pairmill.sharding.column_files import (
     read_row_groups,
     replace_file,
     row_counts,
-    schema_of,
     write_row_groups,
 )
 from pairmill.sharding.publish import TEMPORARY_MARK
@@ -46,7 +45,7 @@ def test_each_frame_comes_back_as_its_row_group(
     assert row_counts(path) == [frame.height for frame in frames]
     for found, frame in zip(read_row_groups(path, range(len(frames))), frames, strict=True):
         assert_frame_equal(found, frame)
-    assert schema_of(path).names == list(SCHEMA)
+    assert pq.read_schema(path).names == list(SCHEMA)
 
 
 def test_a_large_frame_is_still_one_row_group(tmp_path: Path) -> None:

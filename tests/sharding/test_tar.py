@@ -175,7 +175,7 @@ def test_no_truncation_goes_unseen(tmp_path_factory: pytest.TempPathFactory, siz
     )
     with open(path, "r+b") as file:
         file.truncate(size)
-    damaged(path)
+    assert damaged(path).what
 
 
 def test_wrong_checksum_after_good_members(good: Path) -> None:
