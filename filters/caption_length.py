@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import polars as pl
 
 from pairmill.filters.bounds import check_at_least, check_bounds
+from pairmill.filters.listed import WORD
 from pairmill.filters.rule import Rejection, ValueRule
 
-# What Python's str.split() separates at: Unicode white space, which is what \s means to Polars, and four
-# control characters that Unicode does not count to it.
-_WORD = r"[^\s\x1c-\x1f]+"
+# What fastText's tokenizer finds: words between ASCII white space and NUL, and each line feed as a word </s>.
+_FASTTEXT_TOKEN = r"[^ \n\r\t\x0b\x0c\x00]+|\n"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionLength(ValueRule):
     """Keeps captions of ``min_words`` to ``max_words`` words and ``min_chars`` to ``max_chars`` characters.
 
-    Words are what Python's ``str.split()`` gives, characters are Unicode code points, both on the caption as it is.
-    The defaults are DataComp's ``basic_filter``: more than 2 words and more than 5 characters. None: no bound.
+    Words are what Python's ``str.split()`` gives, characters are Unicode code points, both on the caption as it is;
+    ``words: fasttext`` counts as ``fasttext.tokenize`` does, as DataComp's image_based asks for. The defaults are
+    DataComp's ``basic_filter``: more than 2 words and more than 5 characters. None: no bound.
     """
 
     name: ClassVar[str] = "caption_length"
@@ -37,9 +38,12 @@ class CaptionLength(ValueRule):
     max_words: int | None = None
     min_chars: int | None = 6
     max_chars: int | None = None
+    words: Literal["python", "fasttext"] = "python"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.words not in ("python", "fasttext"):
+            raise ValueError(f"{self.name}: words is {self.words!r}; it must be 'python' or 'fasttext'")
         for name in ("min_words", "max_words", "min_chars", "max_chars"):
             check_at_least(self.name, name, getattr(self, name), 0)
         check_bounds(self.name, "min_words", self.min_words, "max_words", self.max_words)
@@ -51,8 +55,9 @@ class CaptionLength(ValueRule):
 
     def rejections(self) -> tuple[Rejection, ...]:
         """Too few words, too many words, too few characters, too many characters."""
-        words = word_count(pl.col(self.column))
-        chars = pl.col(self.column).str.len_chars()
+        caption = pl.col(self.column)
+        words = word_count(caption) if self.words == "python" else caption.str.count_matches(_FASTTEXT_TOKEN)
+        chars = caption.str.len_chars()
         bounded = (
             ("caption_too_few_words", self.min_words, words.lt),
             ("caption_too_many_words", self.max_words, words.gt),
@@ -64,4 +69,4 @@ class CaptionLength(ValueRule):
 
 def word_count(text: pl.Expr) -> pl.Expr:
     """How many words a text has: the length of Python's ``str.split()`` of it, null for null."""
-    return text.str.count_matches(_WORD)
+    return text.str.count_matches(WORD)

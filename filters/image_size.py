@@ -15,8 +15,9 @@ from pairmill.filters.rule import Rejection, ValueRule
 class ImageSize(ValueRule):
     """Keeps images with sides of ``min_side`` to ``max_side`` pixels, the longer at most ``max_aspect`` the shorter.
 
-    A side of zero or less has no area and is rejected whatever the bounds. The defaults are DataComp's
-    ``basic_filter`` on the sizes before any resize: a shorter side of at least 200, at most 3 times as long.
+    The ratio may meet ``max_aspect`` and must stay under ``below_aspect``, ALIGN's kind of bound. A side of zero or
+    less has no area and is rejected whatever the bounds. The defaults are DataComp's ``basic_filter`` on the
+    sizes before any resize: a shorter side of at least 200, at most 3 times as long.
     """
 
     name: ClassVar[str] = "image_size"
@@ -26,6 +27,7 @@ class ImageSize(ValueRule):
     min_side: int | None = 200
     max_side: int | None = None
     max_aspect: float | None = 3.0
+    below_aspect: float | None = None
     width_column: str = "original_width"
     height_column: str = "original_height"
 
@@ -35,6 +37,8 @@ class ImageSize(ValueRule):
         check_bounds(self.name, "min_side", self.min_side, "max_side", self.max_side)
         check_at_least(self.name, "max_side", self.max_side, 1)
         check_at_least(self.name, "max_aspect", self.max_aspect, 1)
+        if self.below_aspect is not None and not self.below_aspect > 1:
+            raise ValueError(f"{self.name}: below_aspect is {self.below_aspect}; it must be above 1")
 
     def columns(self) -> tuple[str, ...]:
         """Width and height."""
@@ -49,7 +53,10 @@ class ImageSize(ValueRule):
             found.append(Rejection("image_too_small", shorter < self.min_side))
         if self.max_side is not None:
             found.append(Rejection("image_too_large", longer > self.max_side))
-        if self.max_aspect is not None:
-            # Divided, not multiplied, so that a ratio on the bound rounds as it does in DataComp's code.
-            found.append(Rejection("image_too_elongated", (shorter > 0) & (longer / shorter > self.max_aspect)))
+        # Divided, not multiplied, so that a ratio on the bound rounds as it does in DataComp's code.
+        ratio = longer / shorter
+        outside = [ratio > self.max_aspect] if self.max_aspect is not None else []
+        outside += [ratio >= self.below_aspect] if self.below_aspect is not None else []
+        if outside:
+            found.append(Rejection("image_too_elongated", (shorter > 0) & pl.any_horizontal(outside)))
         return tuple(found)

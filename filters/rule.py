@@ -17,11 +17,13 @@ import polars as pl
 class Rejection:
     """One reason to reject a row, and the expression that is true for the rows it rejects.
 
-    A null in ``when`` rejects nothing.
+    A null in ``when`` rejects nothing. A ``detail`` says why an earlier rejection came about and rejects no row by
+    itself: it is told among all reasons and is never the first.
     """
 
     reason: str
     when: pl.Expr
+    detail: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,7 @@ class Rule(ABC):
 
     #: The word for the rule in a recipe.
     name: ClassVar[str]
-    #: The paper or the code that the defaults come from.
+    #: The paper or the code that the defaults come from, with its section.
     source: ClassVar[str]
     #: Every reason the rule can give, apart from ``missing_<column>``; ``<column>`` stands for a column's name.
     reasons: ClassVar[tuple[str, ...]]
@@ -46,6 +48,16 @@ class Rule(ABC):
     def checks(self) -> tuple[Rejection, ...]:
         """The rejections as they are applied, with the outcome of a null."""
         return self.rejections()
+
+    def rejects(self) -> pl.Expr:
+        """Whether the rule rejects a row, for whatever reason; never null."""
+        return pl.any_horizontal(
+            [pl.lit(False)] + [check.when.cast(pl.Boolean).fill_null(False) for check in self.checks()]
+        )
+
+    def judges(self) -> pl.Expr:
+        """Whether a row has all the values that the rule needs; where not, the outcome is that of a missing value."""
+        return pl.lit(True)
 
     def possible_reasons(self) -> tuple[str, ...]:
         """The reasons that this rule, with these parameters, can give, in order."""
@@ -66,17 +78,20 @@ class ValueRule(Rule):
         if self.missing not in ("reject", "keep"):
             raise ValueError(f"{self.name}: missing is {self.missing!r}; it must be 'reject' or 'keep'")
         for column in self.columns():
-            _check_column_name(self.name, column)
+            check_column_name(self.name, column)
 
     def checks(self) -> tuple[Rejection, ...]:
         """The rejections, after the reasons for a missing value or only where no value is missing."""
         if self.missing == "reject":
             return tuple(Rejection(f"missing_{c}", pl.col(c).is_null()) for c in self.columns()) + self.rejections()
-        complete = pl.all_horizontal([pl.col(c).is_not_null() for c in self.columns()])
-        return tuple(Rejection(r.reason, complete & r.when) for r in self.rejections())
+        return tuple(Rejection(r.reason, self.judges() & r.when) for r in self.rejections())
+
+    def judges(self) -> pl.Expr:
+        """Whether each of its columns has a value."""
+        return pl.all_horizontal([pl.lit(True)] + [pl.col(c).is_not_null() for c in self.columns()])
 
 
-def _check_column_name(rule: str, column: str) -> None:
+def check_column_name(rule: str, column: str) -> None:
     """Refuse a name that Polars would read as a pattern: it could match other columns, or several."""
     if not isinstance(column, str) or not column:
         raise ValueError(f"{rule}: the column {column!r} is not a name")

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
+from pairmill.filters.listed import Listed, host_tables
 from pairmill.filters.rule import Rejection, ValueRule
 
 _HOST = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?(\[[^\]]*\]|[^/?#:]*)"
@@ -52,22 +53,18 @@ class Url(ValueRule):
         """A blocked host; a blocked ending."""
         url, found = pl.col(self.column), []
         if self.blocked_hosts:
-            found.append(Rejection("url_host_blocked", _host_in(url, self.blocked_hosts)))
+            found.append(Rejection("url_host_blocked", host_listed(url, self.blocked_hosts)))
         if self.blocked_extensions:
             ending = url.str.extract(_PATH).str.extract(r"\.([^./]*)$").str.to_lowercase()
             found.append(Rejection("url_extension_blocked", ending.is_in([e.lower() for e in self.blocked_extensions])))
         return tuple(found)
 
 
-def _host_in(url: pl.Expr, hosts: tuple[str, ...]) -> pl.Expr:
-    """Whether the host, or a domain that it lies in, is listed; one set look-up for each number of labels listed."""
-    listed: dict[int, list[str]] = {}
-    for host in hosts:
-        name = host.strip(".").lower()
-        listed.setdefault(name.count("."), []).append(name)
-    name_in_url = url.str.extract(_HOST).str.strip_chars_end(".").str.to_lowercase()
+def host_listed(url: pl.Expr, hosts: Listed) -> pl.Expr:
+    """Whether a URL's host, or a domain that it lies in, is listed; one look-up for each number of labels listed."""
+    name = url.str.extract(_HOST).str.strip_chars_end(".").str.to_lowercase()
     parents = [
-        name_in_url.str.extract(rf"((?:[^.]+\.){{{dots}}}[^.]+)$").is_in(names).fill_null(False)
-        for dots, names in sorted(listed.items())
+        table.has(name.str.extract(rf"((?:[^.]+\.){{{dots}}}[^.]+)$")).fill_null(False)
+        for dots, table in host_tables(hosts).items()
     ]
-    return pl.any_horizontal(parents)
+    return pl.any_horizontal(parents) if parents else pl.lit(False)

@@ -24,7 +24,7 @@ def first_reason(rules: Sequence[Rule], frame: pl.DataFrame) -> pl.Series:
     dtype = pl.Enum(list(dict.fromkeys(check.reason for check in checks)))
     reason = pl.lit(None, dtype=dtype)
     # Built from the last check to the first, so that the outermost condition is the first one.
-    for check in reversed(checks):
+    for check in reversed([check for check in checks if not check.detail]):
         reason = pl.when(check.when).then(pl.lit(check.reason, dtype=dtype)).otherwise(reason)
     return needed.lazy().select(_row_number(needed), reason=reason).collect()["reason"]
 
@@ -56,7 +56,7 @@ def _checks_on(rules: Sequence[Rule], frame: pl.DataFrame) -> tuple[list[Rejecti
     if not needed.width:  # a table without columns has no rows either
         needed = frame
     checks = [check for rule in rules for check in rule.checks()]
-    return [Rejection(check.reason, check.when.cast(pl.Boolean)) for check in checks], needed
+    return [Rejection(check.reason, check.when.cast(pl.Boolean), check.detail) for check in checks], needed
 
 
 def _check_schema(rule: Rule, frame: pl.DataFrame) -> None:

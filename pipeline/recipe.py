@@ -9,28 +9,25 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
-from pairmill.filters.datacomp import basic_filter
 from pairmill.filters.no_caption import NoCaption
-from pairmill.filters.registry import RULES, rule_class
 from pairmill.filters.rule import Rule
-from pairmill.pipeline.recipe_file import check_keys, read_yaml, set_key, share, with_units
+from pairmill.pipeline.recipe_file import SHIPPED, check_keys, read_yaml, set_key, share, with_units
+from pairmill.pipeline.recipe_rules import parse_rules, plain_rules, resolve_rule_files
+from pairmill.pipeline.recipe_scorers import RecipeScorer, read_scorers, resolve_scorer_paths
+from pairmill.pipeline.recipe_section import read_section
+from pairmill.sharding.embeddings import EmbeddingFormat
 from pairmill.sharding.errors import UsageError
 from pairmill.transforms.duplicate_settings import DuplicateSettings
 from pairmill.transforms.fetch.settings import FetchSettings
 from pairmill.transforms.image.settings import ImageSettings
 from pairmill.transforms.language import LanguageSettings
 from pairmill.transforms.pool.spec import PoolSpec
+from pairmill.transforms.score.settings import InferenceSettings
 from pairmill.transforms.shard_order import ShardSettings
-
-T = TypeVar("T")
-
-#: Several rules under one name, as published.
-RULE_SETS = {"basic_filter": basic_filter}
 
 #: Settings of a fetch that change how fast and how politely it goes, not what it may bring.
 OPERATIONAL = frozenset(
@@ -57,19 +54,28 @@ class Recipe:
     language: LanguageSettings | None = field(default_factory=LanguageSettings)
     fetch: FetchSettings = field(default_factory=FetchSettings)
     image: ImageSettings = field(default_factory=ImageSettings)
+    scorers: tuple[RecipeScorer, ...] = ()
+    inference: InferenceSettings = field(default_factory=InferenceSettings)
     rules: tuple[Rule, ...] = ()
     duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)
     splits: tuple[tuple[str, float], ...] = ()
     shards: ShardSettings = field(default_factory=ShardSettings)
+    embeddings: EmbeddingFormat = field(default_factory=EmbeddingFormat)
 
     def all_rules(self) -> tuple[Rule, ...]:
         """The rules in the order in which they judge."""
         return ((NoCaption(),) if self.require_caption else ()) + self.rules
 
-    def canonical(self) -> dict[str, Any]:
-        """What decides the dataset, as plain values; the same on every machine, without paths of one."""
-        values = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "rules"}
-        values["rules"] = [{rule.name: dataclasses.asdict(rule)} for rule in self.rules]
+    def canonical(self, identities: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+        """What decides the dataset, as plain values; the same on every machine, without paths of one.
+
+        ``identities``: of the scorers that run, by name: their models are told by sha256 too.
+        """
+        apart = ("rules", "scorers", "inference")
+        values = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in apart}
+        values["scorers"] = {item.name: item.parameters((identities or {}).get(item.name)) for item in self.scorers}
+        values["inference"] = {"precision": self.inference.precision}
+        values["rules"] = plain_rules(self.rules)
         values["pool"]["path"] = Path(self.pool.path).name
         values["pool"].pop("image_root")
         values["fetch"] = {name: value for name, value in values["fetch"].items() if name not in OPERATIONAL}
@@ -77,13 +83,16 @@ class Recipe:
             values["language"]["model"] = Path(values["language"]["model"]).name
         return values
 
-    def text(self) -> str:
+    def text(self, identities: Mapping[str, Mapping[str, Any]] | None = None) -> str:
         """The canonical recipe as YAML, for the manifest."""
-        return yaml.safe_dump(self.canonical(), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.canonical(identities), sort_keys=False, allow_unicode=True)
 
-    def fingerprint(self) -> str:
-        """sha256 of what decides the dataset."""
-        return hashlib.sha256(json.dumps(self.canonical(), sort_keys=True).encode()).hexdigest()
+    def fingerprint(self, identities: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+        """sha256 of what decides the dataset; of a model by its identity, wherever it lies and whatever its name."""
+        decided = {item.name: item.decided((identities or {}).get(item.name)) for item in self.scorers}
+        # Pairs: their order is that of the columns.
+        values = self.canonical() | {"scorers": list(decided.items())}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def load_recipe(path: Path, pool: str | None = None, settings: tuple[str, ...] = ()) -> Recipe:
@@ -122,17 +131,19 @@ def _parse(values: dict[str, Any], errors: list[str]) -> Recipe | None:
             continue
         value = given[item.name]
         if item.name == "rules":
-            parsed["rules"] = _rules(value, errors)
+            parsed["rules"] = parse_rules(value, "rules", errors)
+        elif item.name == "scorers":
+            parsed["scorers"] = read_scorers(value, errors)
         elif item.name == "splits":
             parsed["splits"] = _splits(value, errors)
         elif item.name == "language":
             parsed["language"] = (
-                None if value in (None, "off") else _section(LanguageSettings, value, "language", errors)
+                None if value in (None, "off") else read_section(LanguageSettings, value, "language", errors)
             )
         elif item.name in _SECTIONS:
-            parsed[item.name] = _section(_SECTIONS[item.name], value, item.name, errors)
+            parsed[item.name] = read_section(_SECTIONS[item.name], value, item.name, errors)
         else:
-            parsed[item.name] = _section(_SIMPLE[item.name], value, item.name, errors)
+            parsed[item.name] = read_section(_SIMPLE[item.name], value, item.name, errors)
     if errors:
         return None
     return Recipe(**parsed)
@@ -142,79 +153,12 @@ _SECTIONS: dict[str, type] = {
     "pool": PoolSpec,
     "fetch": FetchSettings,
     "image": ImageSettings,
+    "inference": InferenceSettings,
     "duplicates": DuplicateSettings,
     "shards": ShardSettings,
+    "embeddings": EmbeddingFormat,
 }
 _SIMPLE: dict[str, type] = {"name": str, "seed": int, "description": str, "require_caption": bool}
-
-
-def _section(kind: type[T], value: object, path: str, errors: list[str]) -> T | None:
-    """One section as its dataclass; pydantic reads the types, the dataclass checks the values."""
-    if dataclasses.is_dataclass(kind):
-        value = {} if value is None else value
-        if not isinstance(value, Mapping):
-            errors.append(f"{path}: give a mapping of keys, not {value!r}")
-            return None
-        wrong = check_keys(kind, value, path)
-        if wrong:
-            errors += wrong
-            return None
-    try:
-        return TypeAdapter(kind).validate_python(value)
-    except ValidationError as error:
-        errors += _told(error, path)
-        return None
-
-
-def _told(error: ValidationError, path: str) -> list[str]:
-    """One line for each key that pydantic refuses, in our words."""
-    messages: dict[str, list[str]] = {}
-    given: dict[str, str] = {}
-    for item in error.errors(include_url=False):
-        # Between the keys stand the members of a union that was tried, such as tuple[str, ...]: no words of a recipe.
-        places = [part for part in item["loc"] if isinstance(part, int) or "[" not in part]
-        key = path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in places)
-        message = item["msg"].removeprefix("Value error, ")
-        message = message.replace("valid tuple", "list").replace("valid dictionary", "mapping of keys")
-        if key.endswith("_bytes") and item["type"].startswith("int"):
-            message = "give a number of bytes, or one with a unit such as 256 MiB or 1.5 GB"
-        if item["type"] != "value_error" and not isinstance(item["input"], (dict, list)):
-            given[key] = f", not {item['input']!r}"
-        found = messages.setdefault(key, [])
-        found.append(message.removeprefix("Input should be ") if found else message[0].lower() + message[1:])
-    return [f"{key}: {' or '.join(found)}{given.get(key, '')}" for key, found in messages.items()]
-
-
-def _rules(value: object, errors: list[str]) -> tuple[Rule, ...]:
-    if not isinstance(value, list):
-        errors.append("rules: give a list, such as [basic_filter] or [{image_size: {min_side: 200}}]")
-        return ()
-    rules: list[Rule] = []
-    for index, item in enumerate(value):
-        path = f"rules[{index}]"
-        name: object = item
-        parameters: object = {}
-        if isinstance(item, Mapping) and len(item) == 1:
-            name, parameters = next(iter(item.items()))
-        if not isinstance(name, str):
-            errors.append(
-                f"{path}: give the name of a rule, or {{NAME: {{PARAMETER: VALUE}}}} (parameters are indented)"
-            )
-            continue
-        if name in RULE_SETS:
-            rules += RULE_SETS[name]()
-            if parameters:
-                errors.append(f"{path}.{name}: stands for several rules and takes no parameters; list them instead")
-            continue
-        try:
-            kind = rule_class(name)
-        except ValueError as error:
-            errors.append(f"{path}: {error}, {', '.join(RULE_SETS)}")
-            continue
-        rule = _section(kind, parameters, f"{path}.{name}", errors)
-        if rule is not None:
-            rules.append(rule)
-    return tuple(rules)
 
 
 def _splits(value: object, errors: list[str]) -> tuple[tuple[str, float], ...]:
@@ -240,6 +184,10 @@ def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
         inner = values.get(section)
         if isinstance(inner, dict) and isinstance(inner.get(key), str) and "://" not in inner[key]:
             inner[key] = str((folder / Path(inner[key]).expanduser()).resolve())
+    resolve_scorer_paths(values, folder)
+    if "rules" in values:
+        # The lists that a shipped recipe names are the user's own.
+        values["rules"] = resolve_rule_files(values["rules"], Path.cwd() if folder == SHIPPED else folder)
 
 
 def _plain(value: object) -> Any:
@@ -250,4 +198,4 @@ def _plain(value: object) -> Any:
     return value
 
 
-__all__ = ["RULES", "RULE_SETS", "Recipe", "load_recipe"]
+__all__ = ["Recipe", "load_recipe"]

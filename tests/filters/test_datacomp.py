@@ -3,12 +3,22 @@ from __future__ import annotations
 import random
 import sys
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pairmill.filters.datacomp import basic_filter
+from pairmill.filters.datacomp import (
+    BasicFilter,
+    ClipScore,
+    ImageBased,
+    ImageBasedClipScore,
+    Laion2B,
+    NoFilter,
+    TextBased,
+    basic_filter,
+)
 from pairmill.filters.verdict import first_reason
 from pairmill.transforms.language import identify_languages
 
@@ -75,3 +85,60 @@ def test_a_row_without_a_caption_is_rejected_for_that():
         schema_overrides={"lang": pl.String},
     )
     assert first_reason(basic_filter(), frame).to_list() == ["missing_caption", "caption_too_few_words"]
+
+
+scores = st.lists(st.none() | st.sampled_from([0.25, 0.28, 0.2]) | st.floats(width=32), max_size=20)
+
+
+def score_frame(values: list[float | None], english: bool | None = True) -> pl.DataFrame:
+    schema = {"clip_b32_similarity_score": pl.Float32, "gcld3_is_en": pl.Boolean}
+    return pl.DataFrame({"clip_b32_similarity_score": values, "gcld3_is_en": [english] * len(values)}, schema=schema)
+
+
+@given(scores, st.sampled_from([0.25, 0.28]) | st.floats(-1, 1))
+def test_clip_score_is_row_equal(values, threshold):
+    """``df[df[key] >= threshold]`` on pandas' float32 column: the threshold is rounded to it, NaN and null fail."""
+    column = np.array([np.nan if value is None else value for value in values], dtype=np.float32)
+    rules = ClipScore(threshold=threshold).rules()
+    assert first_reason(rules, score_frame(values)).is_null().to_list() == (column >= threshold).tolist()
+
+
+def test_clip_score_has_the_published_threshold():
+    frame = score_frame([0.25, 0.2499, None, float("nan")])
+    missing = "missing_clip_b32_similarity_score"
+    assert (
+        first_reason(ClipScore().rules(), frame).to_list()
+        == [None, "clip_b32_similarity_score_too_low"] + [missing] * 2
+    )
+    with pytest.raises(ValueError, match="clip_score: give a threshold: DataComp published none for l14"):
+        ClipScore(arch="l14")
+    assert ClipScore(arch="l14", threshold=0.2).rules()[0].columns() == ("clip_l14_similarity_score",)
+    assert ClipScore(column="clip_similarity").rules()[0].columns() == ("clip_similarity",)
+    with pytest.raises(ValueError, match="arch is 'b16'; it must be 'b32' or 'l14'"):
+        ClipScore(arch="b16")
+
+
+@given(scores, st.booleans() | st.none())
+def test_laion2b_is_row_equal(values, english):
+    column = np.array([np.nan if value is None else value for value in values], dtype=np.float32)
+    expected = ((column >= 0.28) & (english is True)).tolist()
+    assert first_reason(Laion2B().rules(), score_frame(values, english)).is_null().to_list() == expected
+
+
+def test_the_sets_are_named_as_datacomp_names_them():
+    sets = (NoFilter(), BasicFilter(), TextBased(words=("dog",)), ClipScore(), Laion2B(), ImageBased(clusters=(1,)))
+    assert [rules.name for rules in sets] == [
+        "no_filter",
+        "basic_filter",
+        "text_based",
+        "clip_score",
+        "laion2b",
+        "image_based",
+    ]
+    both = ImageBasedClipScore(clusters=(1,))
+    assert both.name == "image_based_intersect_clip_score"
+    assert both.rules() == ClipScore().rules() + ImageBased(clusters=(1,)).rules()
+    assert NoFilter().rules() == ()
+    assert BasicFilter().rules() == basic_filter()
+    frame = pl.DataFrame({"caption": ["a", None]})
+    assert first_reason(NoFilter().rules(), frame).to_list() == [None, None]

@@ -145,7 +145,10 @@ def test_all_mistakes_are_told_at_once_a_line_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_shipped_recipes_load(name: str, tmp_path: Path) -> None:
+def test_shipped_recipes_load(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "imagenet21k_words.txt").write_text("dog\n")  # what DataComp's baselines ask for, in the current folder
+    (tmp_path / "imagenet1k_clusters.txt").write_text("3\n")
+    monkeypatch.chdir(tmp_path)
     recipe = load_recipe(find_recipe(name), pool=str(tmp_path))
     assert recipe.name == name
     assert recipe.description
@@ -211,9 +214,23 @@ def test_the_text_of_a_recipe_is_a_recipe_again(tmp_path: Path) -> None:
     assert str(tmp_path) not in recipe.text()
 
 
+NEEDED: dict[str, dict[str, Any]] = {
+    "caption_words": {"require": ["dog"]},
+    "caption_phrases": {"contains": ["click"]},
+    "caption_pattern": {"reject": ["^a"]},
+    "image_cluster": {"clusters": [1]},
+    "column_range": {"column": "score", "at_least": 0.5},
+    "score": {"column": "score", "at_least": 0.5, "model": "ViT-B-32/openai", "scale": "cosine"},
+    "column_difference": {"column": "a", "minus": "b", "at_least": 0.5},
+    "column_values": {"column": "source", "keep": ["a"]},
+    "blocklist": {"kind": "url", "values": ["a"]},
+    "allowlist": {"kind": "url", "values": ["a"]},
+}
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_can_stand_in_a_recipe(tmp_path: Path, name: str) -> None:
-    needed: dict[str, dict[str, Any]] = {"column_range": {"column": "score", "at_least": 0.5}}
-    recipe = load(tmp_path, POOL + f"rules: [{json.dumps({name: needed.get(name, {})})}]\n")
-    assert recipe.rules == (RULES[name](**needed.get(name, {})),)
+    recipe = load(tmp_path, POOL + f"rules: [{json.dumps({name: NEEDED.get(name, {})})}]\n")
+    lists = {key: tuple(value) if isinstance(value, list) else value for key, value in NEEDED.get(name, {}).items()}
+    assert recipe.rules == (RULES[name](**lists),)
     assert hash(recipe.rules[0]) is not None
