@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pairmill.sharding.publish import TEMPORARY_MARK, sync_folder
@@ -54,10 +55,13 @@ def replace_file(attempt: Path, final: Path) -> None:
     sync_folder(final.parent)
 
 
-def write_row_groups(path: Path, frames: Iterable[pl.DataFrame]) -> list[int]:
+def write_row_groups(
+    path: Path, frames: Iterable[pl.DataFrame], told: Mapping[str, Mapping[str, str]] | None = None
+) -> list[int]:
     """Write each frame as one row group of a parquet file and return their row counts; an empty frame is a group too.
 
-    All frames have the schema of the first. No sync and no rename: see ``publish_once`` and ``replace_file``.
+    All frames have the schema of the first. ``told``: column → what its field's metadata say of it. No sync and no
+    rename: see ``publish_once`` and ``replace_file``.
     """
     counts: list[int] = []
     writer: pq.ParquetWriter | None = None
@@ -65,6 +69,8 @@ def write_row_groups(path: Path, frames: Iterable[pl.DataFrame]) -> list[int]:
         for frame in frames:
             # Arrow's string view types are newer than many parquet readers.
             table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+            if told:
+                table = table.cast(pa.schema([field.with_metadata(told.get(field.name)) for field in table.schema]))
             if writer is None:
                 writer = pq.ParquetWriter(path, table.schema, compression=COMPRESSION, write_page_index=False)
             writer.write_table(table, row_group_size=max(1, table.num_rows))

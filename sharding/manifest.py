@@ -46,6 +46,8 @@ class Manifest:
     recipe_fingerprint: str = ""
     recipe_text: str = ""
     versions: dict[str, str] = field(default_factory=dict)  # of pairmill and of what touches pixels or text
+    #: Scorer → its ``columns`` and what decides their numbers (kind, model, sha256, preprocessing, scale and so on).
+    scorers: dict[str, dict[str, Any]] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -83,6 +85,7 @@ class Manifest:
             "seed": self.seed,
             "recipe": {"name": self.recipe_name, "fingerprint": self.recipe_fingerprint, "text": self.recipe_text},
             "versions": dict(sorted(self.versions.items())),
+            "scorers": self.scorers,
             "files": {
                 file.name: {"bytes": file.bytes, "sha256": file.sha256}
                 for file in sorted(self.files, key=lambda file: file.name)
@@ -107,6 +110,7 @@ class Manifest:
             recipe_fingerprint=str(data["recipe"]["fingerprint"]),
             recipe_text=str(data["recipe"]["text"]),
             versions={str(name): str(version) for name, version in data["versions"].items()},
+            scorers={str(name): dict(told) for name, told in data.get("scorers", {}).items()},
             format_version=int(data["format_version"]),
         )
         if manifest.samples != data["samples"]:

@@ -70,6 +70,12 @@ def block_name(block: int) -> str:
     return f"{block:012x}"
 
 
+def describe_row(row_id: int) -> str:
+    """A row's place in the pool for messages: input file number, and row within its block."""
+    block = row_id >> ROW_BITS
+    return f"input file {block_file_number(block)}, block {block_name(block)}, row {row_id & ((1 << ROW_BITS) - 1)}"
+
+
 def row_ids(block: int, rows: int) -> npt.NDArray[np.uint64]:
     """The ids of the first ``rows`` rows of a block, shape (rows,), dtype uint64."""
     return np.uint64(block << ROW_BITS) + np.arange(rows, dtype=np.uint64)

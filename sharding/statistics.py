@@ -51,6 +51,7 @@ class DatasetStatistics:
     languages: dict[str, int]  # most frequent first; "" where none is known
     members: dict[str, int]  # by extension, most frequent first
     source: str  # "metadata" or "tars"
+    embeddings: tuple[dict[str, Any], ...] = ()  # scorer, kind, encoding, dimensions, samples, missing
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that ``--json`` prints."""
@@ -65,6 +66,7 @@ class DatasetStatistics:
             "languages": self.languages,
             "members": self.members,
             "source": self.source,
+            "embeddings": list(self.embeddings),
         }
 
 
@@ -108,11 +110,14 @@ def distribution(values: npt.ArrayLike) -> Distribution | None:
 
 
 def dataset_statistics(
-    scans: Sequence[ShardScan], measures: Mapping[str, npt.ArrayLike] | None, languages: Mapping[str, int] | None
+    scans: Sequence[ShardScan],
+    measures: Mapping[str, npt.ArrayLike] | None,
+    languages: Mapping[str, int] | None,
+    embeddings: Sequence[dict[str, Any]] = (),
 ) -> DatasetStatistics:
     """Statistics of scanned shards; ``measures`` and ``languages`` come from metadata, or None to take the scans' own.
 
-    Image bytes and member counts are always those found in the tars.
+    ``embeddings`` are told as they are given. Image bytes and member counts are always those found in the tars.
     """
     found = dict(measures) if measures is not None else _scanned_measures(scans)
     found["image_bytes"] = _joined([scan.image_bytes for scan in scans])
@@ -136,6 +141,7 @@ def dataset_statistics(
         languages=_by_count(languages) if any(languages) else {},
         members=_by_count(sum((scan.members for scan in scans), Counter())),
         source="tars" if measures is None else "metadata",
+        embeddings=tuple(embeddings),
     )
 
 

@@ -29,6 +29,7 @@ from pairmill.sharding.verify import (
     verify_sizes,
     verify_sums,
 )
+from pairmill.sharding.verify_embeddings import summarise_embeddings, verify_embeddings
 
 FINE, DAMAGED, USAGE = 0, 1, 2
 
@@ -136,6 +137,8 @@ def examine(target: Target, verify: bool) -> Report:
     if metadata is not None and metadata.faults:
         faults += metadata.faults
         metadata = None
+    embeddings, unreadable = summarise_embeddings(target.folder) if target.whole else ([], [])
+    faults += unreadable
     scans = [scan_shard(tar, contents=metadata is None) for tar in target.tars]
     for scan in scans:
         faults += scan.faults
@@ -146,6 +149,7 @@ def examine(target: Target, verify: bool) -> Report:
         scans,
         None if metadata is None else metadata.measures(),
         None if metadata is None else metadata.languages(),
+        embeddings,
     )
     return Report(statistics, tuple(faults), tuple(warning for scan in scans for warning in scan.warnings))
 
@@ -176,6 +180,8 @@ def _checks(
     yield verify_counts(target.folder, scans, manifest)
     if metadata is not None and (keys := metadata.keys_by_shard()) is not None:
         yield verify_metadata(scans, keys)
+    if target.whole:
+        yield verify_embeddings(target.folder, {scan.name: scan.samples for scan in scans})
 
 
 def _files_of(target: Target, manifest: Manifest) -> list[FileSum]:

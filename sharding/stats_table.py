@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +18,7 @@ _TITLES = {"caption_length": "caption length", "image_bytes": "image bytes"}
 
 
 def print_statistics(statistics: DatasetStatistics, console: Console) -> None:
-    """Print counts, distributions, languages and members."""
+    """Print counts, distributions, languages, members and embeddings."""
     console.print(_counts(statistics))
     if statistics.distributions:
         console.print(_distributions(statistics.distributions, statistics.source))
@@ -25,6 +26,8 @@ def print_statistics(statistics: DatasetStatistics, console: Console) -> None:
         console.print(_frequencies("language", "samples", statistics.languages))
     if statistics.members:
         console.print(_frequencies("member", "files", statistics.members))
+    if statistics.embeddings:
+        console.print(_embeddings(statistics.embeddings))
 
 
 def text_histogram(spread: Distribution) -> str:
@@ -74,4 +77,16 @@ def _frequencies(title: str, unit: str, counts: Mapping[str, int]) -> Table:
     if len(counts) > len(shown):
         rest = sum(counts.values()) - sum(count for _, count in shown)
         table.add_row(f"({len(counts) - len(shown)} others)", f"{rest:,}")
+    return table
+
+
+def _embeddings(told: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(title="", box=None, pad_edge=False)
+    for column in ("embeddings", "of", "encoding"):
+        table.add_column(column)
+    for column in ("dimensions", "samples", "missing"):
+        table.add_column(column, justify="right")
+    for one in told:
+        counts = (f"{one[name]:,}" for name in ("dimensions", "samples", "missing"))
+        table.add_row(Text(one["scorer"]), Text(one["kind"]), one["encoding"], *counts)
     return table

@@ -184,12 +184,12 @@ class StepStore:
         return [replace(c, path=name, row_group=group) for group, c in enumerate(commits)]
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)  # a store a step and a scorer; a log that fell out would be begun a second time
 def _log(folder: str, run: str) -> CommitLog:
     return CommitLog(Path(folder))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def _committed(folder: str, run: str, moment: str) -> dict[int, list[Commit]]:
     found: dict[int, dict[int, Commit]] = defaultdict(dict)
     for commit in CommitLog(Path(folder)).read():

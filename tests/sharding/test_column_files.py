@@ -98,3 +98,16 @@ def test_attempts_never_share_a_name_and_are_known_for_what_they_are(tmp_path: P
     assert len(names) == 100
     assert all(TEMPORARY_MARK in name.name and name.parent == tmp_path for name in names)
     assert not any(name.match("*.parquet") for name in names)
+
+
+@given(st.lists(rows(), min_size=1, max_size=3))
+def test_what_a_field_is_told_changes_no_value(
+    tmp_path_factory: pytest.TempPathFactory, frames: list[pl.DataFrame]
+) -> None:
+    path = tmp_path_factory.mktemp("told") / "a.parquet"
+    write_row_groups(path, frames, {"share": {"pairmill.model": "ViT-B-32"}})
+    for frame, read in zip(frames, read_row_groups(path, range(len(frames))), strict=True):
+        assert_frame_equal(read, frame)
+    schema = pq.read_schema(path)
+    assert schema.field("share").metadata == {b"pairmill.model": b"ViT-B-32"}
+    assert not schema.field("n").metadata

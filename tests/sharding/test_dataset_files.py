@@ -107,6 +107,15 @@ def test_manifest_comes_back(written: Path) -> None:
     assert Manifest.from_dict(json.loads(json.dumps(manifest.to_dict()))) == manifest
 
 
+def test_what_made_the_scores_comes_back(written: Path) -> None:
+    told = {"clip": {"columns": ["clip_similarity"], "model": "ViT-B-32", "preprocessing": {"size": [224, 224]}}}
+    manifest = Manifest(**{**vars(read_manifest(written)), "scorers": told})
+    data = json.loads(json.dumps(manifest.to_dict()))
+    assert Manifest.from_dict(data) == manifest
+    assert data.pop("scorers") == told
+    assert Manifest.from_dict(data).scorers == {}  # as before there were scorers
+
+
 def test_manifest_is_the_same_for_the_same_dataset(written: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(written, tmp_path / "elsewhere"))
     before = (copy / "manifest.json").read_bytes()

@@ -15,6 +15,7 @@ from pairmill.sharding.pair import (
     block_file_number,
     block_name,
     block_number,
+    describe_row,
     pair_uid,
     row_ids,
 )
@@ -70,3 +71,8 @@ def test_uids_never_change() -> None:
 def test_exit_codes() -> None:
     assert (PairmillError.exit_code, UsageError.exit_code) == (1, 2)
     assert issubclass(UsageError, PairmillError)
+
+
+def test_a_row_is_described_by_its_place_in_the_pool() -> None:
+    block = block_number(3, 1)
+    assert describe_row(block << 16 | 42) == f"input file 3, block {block:012x}, row 42"
