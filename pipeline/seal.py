@@ -9,11 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from pairmill.pipeline.recipe import Recipe
+from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.report import build_report
 from pairmill.pipeline.versions import versions
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
 from pairmill.sharding.dataset_card import CardFacts, write_dataset_card
+from pairmill.sharding.embeddings import FOLDER as EMBEDDINGS
+from pairmill.sharding.embeddings import EmbeddingFile, describe_embeddings
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.exchange import read_batch
 from pairmill.sharding.indexes import write_indexes
@@ -23,6 +25,7 @@ from pairmill.sharding.publish import FileSum, publish_bytes
 from pairmill.sharding.record import RecordSchema
 from pairmill.sharding.shard import ShardInfo
 from pairmill.sharding.shard_plan import shard_name
+from pairmill.transforms.embedding_step import embedding_columns
 from pairmill.transforms.job import Job
 from pairmill.transforms.shard_order import SplitOrder, load_orders
 from pairmill.transforms.shard_records import sample_schema
@@ -32,22 +35,24 @@ from pairmill.transforms.verdict_step import TRAIN
 BATCHES_PER_LEDGER_FILE = 256
 
 
-def seal(job: Job, recipe: Recipe, fingerprint: str, seconds: float) -> dict[str, Any]:
+def seal(prepared: Prepared, fingerprint: str, seconds: float) -> dict[str, Any]:
     """Make a dataset of finished shards and return the report.
 
     Raises PairmillError when a row or a sample is not accounted for: nothing is published then.
     """
+    job, recipe = prepared.job, prepared.recipe
     build = Path(job.build)
     orders = _orders(job)
-    shards, metadata = _finished(job, orders)
+    shards, metadata, embeddings = _finished(job, orders)
     ledger = _gather_ledger(job)
     report = build_report(job, ledger, seconds)
     _check_conservation(report, ledger, shards)
-    _remove_strangers(job, shards, metadata)
+    files = [file for split in shards.values() for shard in split for file in shard.files]
+    files += [*metadata, *_describe_embeddings(job, embeddings)]
+    _remove_strangers(job, files)
     schema = _record_schema(job, metadata)
     facts = CardFacts(recipe=recipe.name, record=schema, image_ext=job.image.encode_format)
-    files = [file for split in shards.values() for shard in split for file in shard.files]
-    files += [*metadata, *write_indexes(job.dataset, shards, job.image.encode_format)]
+    files += write_indexes(job.dataset, shards, job.image.encode_format)
     files.append(write_dataset_card(job.dataset, shards, facts))
     publish_bytes(build / "report.json", json.dumps(report, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
     write_manifest(
@@ -60,8 +65,9 @@ def seal(job: Job, recipe: Recipe, fingerprint: str, seconds: float) -> dict[str
             image_ext=job.image.encode_format,
             recipe_name=recipe.name,
             recipe_fingerprint=fingerprint,
-            recipe_text=recipe.text(),
-            versions=versions(),
+            recipe_text=prepared.recipe_text(),
+            versions=versions(models=bool(job.scorers)),
+            scorers=_scorers(prepared),
         ),
     )
     return report
@@ -75,9 +81,13 @@ def _orders(job: Job) -> list[SplitOrder]:
     return [orders[name] for name in names if name in orders]
 
 
-def _finished(job: Job, orders: list[SplitOrder]) -> tuple[dict[str, list[ShardInfo]], list[FileSum]]:
+def _finished(
+    job: Job, orders: list[SplitOrder]
+) -> tuple[dict[str, list[ShardInfo]], list[FileSum], list[list[EmbeddingFile]]]:
+    """The shards of each split, and of all shards the metadata and the embeddings (a list a shard, in order)."""
     shards: dict[str, list[ShardInfo]] = {}
     metadata: list[FileSum] = []
+    embeddings: list[list[EmbeddingFile]] = []
     for order in orders:
         if not order.shards:
             continue
@@ -86,7 +96,29 @@ def _finished(job: Job, orders: list[SplitOrder]) -> tuple[dict[str, list[ShardI
             record = json.loads((job.shard_log / f"{name}.json").read_text(encoding="utf-8"))
             shards.setdefault(order.split, []).append(ShardInfo.from_dict(record["shard"]))
             metadata.append(FileSum.from_dict(record["metadata"]))
-    return shards, metadata
+            embeddings.append([EmbeddingFile.from_dict(file) for file in record["embeddings"]])
+    return shards, metadata, embeddings
+
+
+def _describe_embeddings(job: Job, by_shard: list[list[EmbeddingFile]]) -> list[FileSum]:
+    """The files of all embeddings, after writing what each set of them is."""
+    files = [written.file for shard in by_shard for written in shard]
+    for column, written in zip(embedding_columns(job), zip(*by_shard, strict=True), strict=False):
+        told = (job.dataset, column.run.name, column.kind, written)
+        files.append(describe_embeddings(*told, job.embeddings, column.run.identity))
+    return files
+
+
+def _scorers(prepared: Prepared) -> dict[str, dict[str, Any]]:
+    """What the manifest says of the scores: who made them, or that the pool brought them."""
+    told: dict[str, dict[str, Any]] = {}
+    runs = {run.name: run for run in prepared.job.scorers}
+    for item in prepared.recipe.scorers:
+        if item.name in runs:
+            told[item.name] = {"columns": list(runs[item.name].columns()), **runs[item.name].identity}
+        else:
+            told[item.name] = {"columns": list(prepared.scorers.from_pool[item.name]), "from_pool": True}
+    return told
 
 
 def _gather_ledger(job: Job) -> pl.DataFrame:
@@ -127,13 +159,13 @@ def _check_conservation(report: dict[str, Any], ledger: pl.DataFrame, shards: di
         )
 
 
-def _remove_strangers(job: Job, shards: dict[str, list[ShardInfo]], metadata: list[FileSum]) -> None:
-    """Remove shards of an earlier plan: nobody committed them."""
-    wanted = {file.name for infos in shards.values() for shard in infos for file in shard.files}
-    wanted |= {file.name for file in metadata}
-    for path in (*job.dataset.glob("*.tar"), *job.dataset.glob("*.idx"), *job.dataset.glob("metadata/*.parquet")):
-        if path.relative_to(job.dataset).as_posix() not in wanted:
-            path.unlink()
+def _remove_strangers(job: Job, files: list[FileSum]) -> None:
+    """Remove shards, metadata and embeddings of an earlier plan: nobody committed them."""
+    wanted = {file.name for file in files}
+    for pattern in ("*.tar", "*.idx", "metadata/*.parquet", f"{EMBEDDINGS}/*/*.json", f"{EMBEDDINGS}/*/*/*.npy"):
+        for path in job.dataset.glob(pattern):
+            if path.relative_to(job.dataset).as_posix() not in wanted:
+                path.unlink()
 
 
 def _record_schema(job: Job, metadata: list[FileSum]) -> RecordSchema:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pairmill.pipeline.build import Prepared
+from pairmill.pipeline.prepared import Prepared
 from pairmill.sharding.errors import UsageError
 
 #: Bytes of JPEG for a pixel at quality 95, the larger half of photographs; 30 KB for 256 x 256 (img2dataset's README).
 BYTES_PER_PIXEL = 0.45
 #: Columns, ledger and tar headers of one row.
 BYTES_PER_ROW = 2500
+#: Of embeddings whose width only the model knows.
+MOST_DIMENSIONS = 1024
 #: A row of csv or jsonl with a URL and a caption is rarely shorter.
 POOL_BYTES_PER_ROW = 120
 
@@ -23,7 +25,11 @@ def check_space(prepared: Prepared, out: Path, work: Path) -> None:
     """
     rows = sum(_rows(segment.rows, segment.size) for segment in prepared.segments)
     size = prepared.job.image.size if prepared.job.image.resize_mode != "no" else 1024
-    spool = rows * int(size * size * 0.75 * BYTES_PER_PIXEL + BYTES_PER_ROW)
+    vectors = sum(
+        (run.scorer.embedding_width() or MOST_DIMENSIONS) * 2 * len(run.embedding_columns())
+        for run in prepared.job.scorers
+    )
+    spool = rows * int(size * size * 0.75 * BYTES_PER_PIXEL + BYTES_PER_ROW + vectors)
     there = sum(commit.counts.get("stored_bytes", 0) for commit in prepared.job.fetch_store.log.read())
     needs = {_existing(work): max(0, spool - there)}
     needs[_existing(out)] = needs.get(_existing(out), 0) + spool

@@ -14,12 +14,14 @@ TOUCHING = (
     "pillow",
     "polars",
 )
+#: What touches scores as well.
+MODELS = ("ctranslate2", "open_clip_torch", "safetensors", "timm", "tokenizers", "torch", "torchvision", "transformers")
 
 
-def versions() -> dict[str, str]:
-    """Package name to installed version, for the packages that can change a dataset's bytes."""
+def versions(models: bool = False) -> dict[str, str]:
+    """Package name to installed version, for the packages that can change a dataset's bytes; with scores or without."""
     found = {}
-    for name in TOUCHING:
+    for name in TOUCHING + MODELS if models else TOUCHING:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

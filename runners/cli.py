@@ -66,10 +66,38 @@ def _parser() -> argparse.ArgumentParser:
     ledger.add_argument("--limit", type=int, help="only the first so many rows")
     ledger.add_argument("--to", type=Path, metavar="FILE", help="a .csv or .parquet file (default: CSV to the screen)")
     ledger.set_defaults(command=_ledger)
+    _add_search(commands)
+    train = commands.add_parser("train-text-classifier", help="train a classifier of captions from two text files")
+    train.add_argument("positives", type=Path, metavar="POSITIVES", help="captions to score high, one a line")
+    train.add_argument("negatives", type=Path, metavar="NEGATIVES", help="captions to score low, one a line")
+    train.add_argument("--out", required=True, type=Path, metavar="FILE", help="where the model goes")
+    train.add_argument("--seed", type=int, default=0)
+    train.set_defaults(command=_train_text_classifier)
     recipes = commands.add_parser("recipes", help="list the shipped recipes, or the rules")
     recipes.add_argument("--rules", action="store_true", help="list the rules with their reasons and sources")
     recipes.set_defaults(command=_recipes)
     return parser
+
+
+def _add_search(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    search = commands.add_parser("search", help="show the pairs of a build that are nearest to a text or an image")
+    search.add_argument("build", type=Path, metavar="BUILD")
+    text = search.add_argument("text", metavar="[TEXT]", help="what to look for, in words")
+    text.required = False  # nargs="?" would not let options stand between BUILD and TEXT
+    search.add_argument("--image", type=Path, metavar="FILE", help="what to look for, as a picture")
+    search.add_argument("--top", type=int, default=10, metavar="K", help="how many pairs (default: 10)")
+    search.add_argument("--model", help="the scorer's model, if it is no longer where the build had it")
+    search.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    search.add_argument("--exact", action="store_true", help="look at every row, even if there is an index")
+    search.add_argument("--save", type=Path, metavar="FOLDER", help="write the images and a page of them there")
+    search.add_argument("--json", action="store_true", help="print one JSON object")
+    search.set_defaults(command=_search)
+    index = commands.add_parser("index", help="make the nearest-neighbour index of a large build, for faster searches")
+    index.add_argument("build", type=Path, metavar="BUILD")
+    index.set_defaults(command=_index)
+    for command in (search, index):
+        command.add_argument("--scorer", metavar="NAME", help="whose embeddings, if the build has several scorers'")
+        command.add_argument("--in", dest="kind", metavar="KIND", help="image, text, … (default: image)")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -111,18 +139,46 @@ def _ledger(arguments: argparse.Namespace) -> int:
     return show_ledger(arguments.build, arguments.reason, arguments.limit, arguments.to)
 
 
+def _search(arguments: argparse.Namespace) -> int:
+    from pairmill.runners.search_command import search_pairs
+
+    return search_pairs(
+        build=arguments.build,
+        text=arguments.text,
+        image=arguments.image,
+        top=arguments.top,
+        scorer=arguments.scorer,
+        kind=arguments.kind,
+        model=arguments.model,
+        device=arguments.device,
+        exact=arguments.exact,
+        save=arguments.save,
+        as_json=arguments.json,
+    )
+
+
+def _train_text_classifier(arguments: argparse.Namespace) -> int:
+    from pairmill.runners.train_text_classifier_command import train_classifier
+
+    return train_classifier(arguments.positives, arguments.negatives, arguments.out, arguments.seed)
+
+
+def _index(arguments: argparse.Namespace) -> int:
+    from pairmill.runners.search_command import index_embeddings
+
+    return index_embeddings(arguments.build, arguments.scorer, arguments.kind)
+
+
 def _recipes(arguments: argparse.Namespace) -> int:
-    from pairmill.pipeline.recipe import RULE_SETS, RULES
+    if arguments.rules:
+        from pairmill.pipeline.recipe_rules import describe_rules
+
+        print("\n".join(describe_rules()))
+        return 0
     from pairmill.pipeline.recipe_file import SHIPPED, read_yaml, shipped_recipes
 
-    if not arguments.rules:
-        for name in shipped_recipes():
-            print(f"{name}: {read_yaml(SHIPPED / f'{name}.yaml').get('description', '')}")
-        return 0
-    for name, kind in RULES.items():
-        print(f"{name}: {', '.join(kind.reasons)} ({kind.source})")
-    for name, rules in RULE_SETS.items():
-        print(f"{name}: {', '.join(rule.name for rule in rules())} together")
+    for name in shipped_recipes():
+        print(f"{name}: {read_yaml(SHIPPED / f'{name}.yaml').get('description', '')}")
     return 0
 
 

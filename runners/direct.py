@@ -18,7 +18,7 @@ with quick_beam():
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from apache_beam.transforms.environments import EmbeddedPythonEnvironment, SubprocessSDKEnvironment
 
-from pairmill.pipeline.build import Prepared
+from pairmill.pipeline.prepared import Prepared
 from pairmill.runners.worker_processes import watched_workers
 from pairmill.sharding.errors import PairmillError
 from pairmill.transforms.wiring import BuildDataset

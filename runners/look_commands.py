@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -53,12 +54,15 @@ def show_status(build: Path) -> int:
     print(f"recipe   {record['recipe']}")
     print(f"pool     {sum(c.rows for c in pool):,} rows in {len(pool):,} blocks read")
     print(f"fetched  {sum(c.rows for c in fetched):,} images in {len({c.block for c in fetched}):,} blocks")
+    for name, store in dict(record.get("scores", {})).items():
+        commits = CommitLog(Path(record["work"]) / "log" / store).read()
+        print(f"scored   {sum({(c.block, c.part): c.rows for c in commits}.values()):,} pairs by {name}")
     print(f"shards   {shards:,} written")
     print("finished" if finished else "not finished: run the same command again to go on")
     return 0
 
 
-def _build_record(build: Path) -> dict[str, str]:
+def _build_record(build: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((build / "build.json").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from pairmill.pipeline.build import Prepared
-from pairmill.pipeline.report import funnel_lines
+from pairmill.pipeline.prepared import Prepared
+from pairmill.pipeline.report import funnel_lines, score_lines
 
 POLL_S = 0.5
 
@@ -25,6 +26,7 @@ class Progress:
         self._job = prepared.job
         self._enabled = enabled
         self._stop = threading.Event()
+        self._seen, self._scoring = (0, 0), False
         self._thread = threading.Thread(target=self._watch, name="pairmill-progress", daemon=True)
 
     def __enter__(self) -> Progress:
@@ -45,21 +47,33 @@ class Progress:
         with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("reading the pool", total=None, rate="")
             tail = LogTail(self._job.fetch_store.log.folder)
+            scores = [LogTail(run.store.log.folder) for run in self._job.scorers]
             while not self._stop.wait(POLL_S):
-                self._show(bar, task, tail)
+                self._show(bar, task, tail, scores)
 
-    def _show(self, bar: Bar, task: Any, tail: LogTail) -> None:
+    def _show(self, bar: Bar, task: Any, tail: LogTail, scores: Sequence[LogTail] = ()) -> None:
         if not self._job.lanes_path.is_file():
             return
         done = tail.rows()
+        scored = sum(each.rows() for each in scores)
         shards = len(list(self._job.shard_log.glob("*.json"))) if (self._job.parts / "orders.npz").is_file() else 0
         if shards:
             bar.update(task, description="writing shards", completed=shards, total=None, rate="shards")
+            return
+        if self._scores(done, scored):
+            bar.update(task, description="scoring", completed=scored, total=None, rate="pairs")
             return
         seconds = bar.tasks[0].elapsed or 0
         total = int(self._job.lane_plan().rows.sum())
         rate = f"{done / seconds:,.0f} pairs/s" if seconds else ""
         bar.update(task, description="fetching", completed=done, total=total, rate=rate)
+
+    def _scores(self, fetched: int, scored: int) -> bool:
+        """Whether scoring is what went on last: texts are scored before the fetch, images after it."""
+        if (fetched, scored) != self._seen:
+            self._scoring = scored != self._seen[1]
+            self._seen = (fetched, scored)
+        return self._scoring
 
 
 class LogTail:
@@ -91,4 +105,7 @@ def print_funnel(report: dict[str, Any], out: Path) -> None:
         table.add_column(name, justify=side)  # type: ignore[arg-type]
     for stage, reason, rows, part in funnel_lines(report):
         table.add_row(stage, reason, f"{rows:,}", f"{part:.2%}")
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for line in score_lines(report):
+        console.print(line, highlight=False, soft_wrap=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import sys
 from pathlib import Path
 
-from pairmill.pipeline.build import Prepared, prepare, run_build
+from pairmill.pipeline.build import prepare, run_build
+from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.recipe import load_recipe
 from pairmill.pipeline.recipe_file import find_recipe
 from pairmill.pipeline.space import check_space as require_space
@@ -39,8 +41,12 @@ def run_recipe(
 
         def execute(ready: Prepared) -> None:
             gc.freeze()  # what was loaded stays: no collection need look at it again, the last one neither
-            with Progress(ready, enabled=not quiet):
-                run_direct(ready, workers, started)
+            try:
+                with Progress(ready, enabled=not quiet):
+                    run_direct(ready, workers, started)
+            finally:
+                if "torch" in sys.modules:  # parts of it complain at the end of what nobody took apart
+                    gc.unfreeze()
 
         report = run_build(prepared, work, execute)
     finally:

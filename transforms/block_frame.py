@@ -22,9 +22,13 @@ def read_described(job: Job, blocks: Sequence[int], moment: str) -> pl.DataFrame
     if job.language is not None:
         language = job.language_store.read([job.language_store.snapshot(moment)[block][0] for block in blocks])
         # A pool may have a lang_confidence without a lang: nothing of a pool is lost to a name of ours.
-        frame = frame.rename({name: f"pool_{name}" for name in language.columns if name in frame.columns})
-        frame = frame.with_columns(language.get_columns())
-    return frame
+        frame = _set_aside(frame, language.columns).with_columns(language.get_columns())
+    return _set_aside(frame, [name for run in job.scorers for name in run.columns()])
+
+
+def _set_aside(pool: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """The pool's own columns of these names become ``pool_NAME``: the measured ones are to have the names."""
+    return pool.rename({name: f"pool_{name}" for name in names if name in pool.columns})
 
 
 def read_fetched(

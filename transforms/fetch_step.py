@@ -11,14 +11,14 @@ import polars as pl
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.exchange import PartitionWriter, read_partition
 from pairmill.sharding.pair import ROW_BITS
-from pairmill.transforms.block_frame import of_blocks, read_described, read_fetched, read_parts
+from pairmill.transforms.block_frame import of_blocks, read_fetched, read_parts
 from pairmill.transforms.fetch.lane import fetch_blocks
 from pairmill.transforms.fetch.outcome import BlockJob, FetchAborted, Want
 from pairmill.transforms.fetch_columns import FETCH_COLUMNS, SHARED_COLUMNS
 from pairmill.transforms.image.store import store_image
 from pairmill.transforms.img2dataset_images import measure_resized, resizer_arguments
 from pairmill.transforms.job import Job
-from pairmill.transforms.judgement import judge_before_fetch
+from pairmill.transforms.judged_frame import judged_by_text
 from pairmill.transforms.pool.spec import pool_root
 from pairmill.transforms.share_step import lanes_of
 from pairmill.transforms.spool import SpoolSink, fetch_counts
@@ -54,8 +54,8 @@ def wanted_parts(job: Job, lane: int) -> Iterator[BlockJob]:
     owned_elsewhere = read_partition(job.all_exchanged("owners"), lane).sort("row_id")
     earlier = job.fetch_store.snapshot("start")
     for batch in job.lane_plan().lane(lane):
-        described = read_described(job, batch, "captions")
-        alive = judge_before_fetch(described, job.rules).get_column("stage").is_null()
+        described, verdicts = judged_by_text(job, batch)
+        alive = verdicts.get_column("stage").is_null()
         elsewhere = of_blocks(owned_elsewhere, batch[0], batch[-1])
         there = read_fetched(job, batch, "start", ["row_id"])
         wanted = described.filter(alive).join(elsewhere, on="row_id", how="anti", maintain_order="left")

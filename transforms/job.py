@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pairmill.filters.rule import Rule
+from pairmill.sharding.embeddings import EmbeddingFormat
 from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.duplicate_settings import DuplicateSettings
 from pairmill.transforms.fetch.settings import FetchSettings
@@ -13,12 +15,19 @@ from pairmill.transforms.image.settings import ImageSettings
 from pairmill.transforms.lanes import LanePlan, load_lanes
 from pairmill.transforms.language import LanguageSettings
 from pairmill.transforms.pool.spec import PoolSpec
+from pairmill.transforms.score.scorer import Scorer
+from pairmill.transforms.score.settings import InferenceSettings
+from pairmill.transforms.score_run import ScorerRun
 from pairmill.transforms.shard_order import ShardSettings
 
 
 @dataclass(frozen=True, eq=False)  # equal by identity, so that caches can be keyed by it
 class Job:
-    """One build. ``run`` names this attempt at it; ``lanes`` is how many lanes to cut the pool into."""
+    """One build. ``run`` names this attempt at it; ``lanes`` is how many lanes to cut the pool into, one a worker.
+
+    ``scorers`` are those that run, in the recipe's order; ``embedders`` are the scorers, by name, whose image
+    embeddings heads read, which may be others.
+    """
 
     build: str
     run: str
@@ -34,8 +43,22 @@ class Job:
     fetch_store: StepStore
     rules: tuple[Rule, ...]
     duplicates: DuplicateSettings
+    scorers: tuple[ScorerRun, ...]
+    embedders: Mapping[str, Scorer]
+    inference: InferenceSettings
+    embeddings: EmbeddingFormat
     splits: tuple[tuple[str, float], ...]
     shards: ShardSettings
+
+    @property
+    def text_scorers(self) -> tuple[ScorerRun, ...]:
+        """The scorers that need no image, and run before the fetch."""
+        return tuple(run for run in self.scorers if run.scorer.reads == "text")
+
+    @property
+    def image_scorers(self) -> tuple[ScorerRun, ...]:
+        """The scorers that look at stored images."""
+        return tuple(run for run in self.scorers if run.scorer.reads == "image")
 
     @property
     def parts(self) -> Path:

@@ -11,10 +11,11 @@ import polars as pl
 
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.exchange import PartitionWriter, read_partition, write_partitions
-from pairmill.sharding.pair import ROW_BITS
-from pairmill.transforms.block_frame import read_described, read_fetched
+from pairmill.sharding.pair import ROW_BITS, describe_row
+from pairmill.transforms.block_frame import read_fetched
 from pairmill.transforms.job import Job
-from pairmill.transforms.judgement import READ, judge_before_fetch
+from pairmill.transforms.judged_frame import judged_by_text
+from pairmill.transforms.judgement import READ
 
 #: Seeds of the two 64-bit hashes that together stand for a URL: 128 bits, so that no two of a real pool collide.
 HASH_SEEDS = (0x70616972, 0x6D696C6C)
@@ -90,14 +91,6 @@ def row_content() -> pl.Expr:
     return pl.struct(image_place().alias("place"), pl.col("caption")).hash(HASH_SEEDS[0])
 
 
-def describe_row(row_id: int) -> str:
-    """A row's place in the pool for messages: input file number, and row within its block."""
-    from pairmill.sharding.pair import block_file_number, block_name
-
-    block = row_id >> ROW_BITS
-    return f"input file {block_file_number(block)}, block {block_name(block)}, row {row_id & ((1 << ROW_BITS) - 1)}"
-
-
 def hex_halves(digests: pl.Series) -> tuple[pl.Series, pl.Series]:
     """128-bit digests written as 32 hex digits, as their high and low 64 bits."""
     raw = b"".join(digests.str.decode("hex").to_list())
@@ -117,8 +110,8 @@ def partition_of(key: pl.Series, partitions: int) -> npt.NDArray[np.int64]:
 
 def _identities(job: Job, batch: list[int]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """What a batch of blocks sends: who each row is (uid, content), and whose image each living or fetched row uses."""
-    described = read_described(job, batch, "captions")
-    stage = judge_before_fetch(described, job.rules).get_column("stage")
+    described, verdicts = judged_by_text(job, batch)
+    stage = verdicts.get_column("stage")
     fetched = read_fetched(job, batch, "start", ["row_id"]).get_column("row_id")
     frame = described.select("row_id", "uid", place=image_place(), content=row_content()).with_columns(
         readable=(stage != READ).fill_null(True),

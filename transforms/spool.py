@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from pairmill.sharding.commit_log import Commit
+from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.pair import ROW_BITS, block_name
 from pairmill.sharding.publish import sync_folder
 from pairmill.sharding.step_store import StepStore
@@ -120,3 +121,26 @@ def remove_orphans(store: StepStore, commits: Iterable[Commit]) -> int:
 def spool_path(store: StepStore, name: str) -> Path:
     """Where a spool tar named in a column lies."""
     return store.spool_folder / name
+
+
+def open_spool(store: StepStore, name: str) -> int:
+    """A file descriptor to read a spool tar with; raises PairmillError where it is missing."""
+    path = spool_path(store, name)
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise PairmillError(
+            f"{path} is missing: the spool was changed by hand; remove the column file that names it and run the same "
+            "command again to fetch its block anew"
+        ) from None
+
+
+def read_stored(store: StepStore, name: str, handle: int, offset: int, size: int) -> bytes:
+    """The stored image at a byte of an opened spool tar; raises PairmillError where the tar ends before."""
+    image = os.pread(handle, size, offset)
+    if len(image) != size:
+        raise PairmillError(
+            f"{spool_path(store, name)} ends before the image of {size} bytes at byte {offset}: the spool is "
+            "damaged; remove its block's column file and run the same command again to fetch it anew"
+        )
+    return image

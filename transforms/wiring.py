@@ -18,6 +18,7 @@ from pairmill.transforms.job import Job
 from pairmill.transforms.judge_step import judge_lane
 from pairmill.transforms.pool.read import Segment
 from pairmill.transforms.read_step import lay_out, read_pool_segment
+from pairmill.transforms.score_step import score_images, score_texts
 from pairmill.transforms.share_step import find_shared, send_identities
 from pairmill.transforms.verdict_step import close_lane
 from pairmill.transforms.write_step import plan_shards, write_shards
@@ -63,12 +64,18 @@ class BuildDataset(beam.PTransform):
         """One stage after another, as docs/design.md draws it."""
         job = self._job
         lanes, partitions = _Lanes(job), _Partitions(job)
-        return (
+        captions = (
             segments
             | "Read pool" >> beam.FlatMap(_read, job)
             | "Lay lanes" >> Barrier(_LayOut(job))
-            | "Measure captions" >> beam.Map(_measure, job)
+            | "Measure captions" >> beam.Map(_call, measure_captions, job)
             | "Captions measured" >> Barrier(lanes)
+        )
+        if job.text_scorers:
+            captions |= "Score texts" >> beam.Map(_call, score_texts, job)
+            captions |= "Texts scored" >> Barrier(lanes)
+        images = (
+            captions
             | "Send identities" >> beam.Map(_call, send_identities, job)
             | "Identities sent" >> Barrier(partitions)
             | "Find shared" >> beam.Map(_call, find_shared, job)
@@ -77,6 +84,12 @@ class BuildDataset(beam.PTransform):
             | "Fetched" >> Barrier(lanes)
             | "Send shared" >> beam.Map(_call, send_shared, job)
             | "Shared sent" >> Barrier(lanes)
+        )
+        if job.image_scorers:
+            images |= "Score images" >> beam.Map(_call, score_images, job)
+            images |= "Images scored" >> Barrier(lanes)
+        return (
+            images
             | "Judge" >> beam.Map(_call, judge_lane, job)
             | "Judged" >> Barrier(partitions)
             | "Find equal" >> beam.Map(_call, find_equal, job)
@@ -126,11 +139,6 @@ class _Plan:
 
 def _read(segment: Segment, job: Job) -> Iterable[tuple[int, int]]:
     return read_pool_segment(job, segment)
-
-
-def _measure(lane: int, job: Job) -> int:
-    measure_captions(job, lane)
-    return lane
 
 
 def _call(number: int, step: Callable[[Job, int], None], job: Job) -> int:

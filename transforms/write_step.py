@@ -7,24 +7,21 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
-from pairmill.sharding.errors import PairmillError
-from pairmill.sharding.exchange import read_batch
 from pairmill.sharding.publish import FileSum, publish_bytes, sum_file
 from pairmill.sharding.shard import ShardInfo, ShardSample, write_shard
 from pairmill.sharding.shard_plan import sample_key, shard_name, shard_sizes
-from pairmill.transforms.block_frame import of_block
+from pairmill.transforms.embedding_step import write_shard_embeddings
 from pairmill.transforms.job import Job
-from pairmill.transforms.shard_order import SplitOrder, load_orders, mix, order_split, save_orders
+from pairmill.transforms.sample_rows import sample_rows
+from pairmill.transforms.shard_order import load_orders, order_split, save_orders
 from pairmill.transforms.shard_records import metadata_frame, record_lines
-from pairmill.transforms.share_step import hex_halves
-from pairmill.transforms.spool import spool_path
+from pairmill.transforms.spool import open_spool, read_stored
 from pairmill.transforms.verdict_step import BatchVerdict, split_names
 
 #: What a sample takes beside its image: three headers, a caption and a record of ordinary length, and the padding.
@@ -62,7 +59,8 @@ def plan_shards(job: Job, verdicts: list[BatchVerdict]) -> list[ShardRun]:
     digest = hashlib.blake2b(digest_size=16)
     for verdict in verdicts:
         digest.update(f"{verdict.first_block} {verdict.digest}\n".encode())
-    digest.update(repr((job.shards, job.seed, job.splits, job.fetch_store.name)).encode())
+    stores = [job.fetch_store.name, *(run.store.name for run in job.scorers)]
+    digest.update(repr((job.shards, job.embeddings, job.seed, job.splits, stores)).encode())
     runs = []
     for order in orders:
         count = min(order.shards, max(1, job.lane_plan().lanes * RUNS_PER_LANE))
@@ -81,11 +79,17 @@ def write_shards(job: Job, run: ShardRun) -> int:
         info = finished_shard(job, name, run.plan)
         if info is None:
             start, stop = shard_sizes(order.samples, order.shards)[shard]
-            frame = _samples(job, order, start, stop)
+            frame = sample_rows(job, order, start, stop)
             info = write_shard(job.dataset / name, _members(job, frame))
             metadata = _write_metadata(job, name, frame)
+            embeddings = write_shard_embeddings(job, name, order, start, stop)
             mark.parent.mkdir(parents=True, exist_ok=True)
-            record = {"plan": run.plan, "shard": info.to_dict(), "metadata": metadata.to_dict()}
+            record = {
+                "plan": run.plan,
+                "shard": info.to_dict(),
+                "metadata": metadata.to_dict(),
+                "embeddings": [file.to_dict() for file in embeddings],
+            }
             publish_bytes(mark, json.dumps(record).encode())
         written += info.samples
     return written
@@ -104,36 +108,6 @@ def finished_shard(job: Job, name: str, plan: str) -> ShardInfo | None:
     return None
 
 
-def _samples(job: Job, order: SplitOrder, start: int, stop: int) -> pl.DataFrame:
-    """The rows from ``start`` to ``stop`` in the order of a split, every column."""
-    starts = order.group_starts()
-    first = int(np.searchsorted(starts, start, side="right")) - 1
-    frames = []
-    for number in range(first, len(starts)):
-        if starts[number] >= stop:
-            break
-        group = _group(job, order.split, number)
-        frames.append(group[max(0, start - int(starts[number])) : stop - int(starts[number])])
-    return pl.concat(frames)
-
-
-@lru_cache(maxsize=2)
-def _group(job: Job, split: str, number: int) -> pl.DataFrame:
-    order = load_orders(job.parts / "orders.npz")[split]
-    index = split_names(job).index(split)
-    plan = job.lane_plan()
-    frames = []
-    for block in order.group(number):
-        lane, place = plan.place_of(block)
-        kept = of_block(read_batch(job.exchanged("kept", lane), place), block).filter(pl.col("split") == index)
-        alive = of_block(read_batch(job.exchanged("alive", lane), place), block)
-        frames.append(alive.join(kept.select("row_id"), on="row_id", how="semi", maintain_order="left"))
-    rows = pl.concat(frames)
-    uid_lo = hex_halves(rows.get_column("uid"))[1].to_numpy()
-    # Rows of equal halves of a uid keep the order of their ids: ties are decided, not left to the sort.
-    return rows[np.lexsort((rows.get_column("row_id").to_numpy(), mix(uid_lo, job.seed, f"rows {split}")))]
-
-
 def _members(job: Job, frame: pl.DataFrame) -> Iterator[ShardSample]:
     handles: dict[str, int] = {}
     columns = frame.select("uid", "caption", "spool", "spool_offset", "stored_bytes").iter_rows()
@@ -142,34 +116,19 @@ def _members(job: Job, frame: pl.DataFrame) -> Iterator[ShardSample]:
             if spool not in handles:
                 if len(handles) >= OPEN_SPOOLS:
                     os.close(handles.pop(next(iter(handles))))
-                handles[spool] = _open_spool(job, spool)
-            image = os.pread(handles[spool], size, offset)
-            if len(image) != size:
-                raise PairmillError(
-                    f"{spool_path(job.fetch_store, spool)} ends before the image of {uid} at byte {offset}: the spool "
-                    "is damaged; remove its block's column file and run the same command again to fetch it anew"
-                )
+                handles[spool] = open_spool(job.fetch_store, spool)
+            image = read_stored(job.fetch_store, spool, handles[spool], offset, size)
             yield ShardSample(sample_key(uid), image, job.image.encode_format, caption or "", record)
     finally:
         for handle in handles.values():
             os.close(handle)
 
 
-def _open_spool(job: Job, spool: str) -> int:
-    path = spool_path(job.fetch_store, spool)
-    try:
-        return os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        raise PairmillError(
-            f"{path} is missing: the spool was changed by hand; remove the column file that names it and run the same "
-            "command again to fetch its block anew"
-        ) from None
-
-
 def _write_metadata(job: Job, name: str, frame: pl.DataFrame) -> FileSum:
     path = job.dataset / "metadata" / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     attempt = attempt_path(path)
-    write_row_groups(attempt, [metadata_frame(frame, name)])
+    told = {column: run.field_metadata() for run in job.scorers for column in run.columns()}
+    write_row_groups(attempt, [metadata_frame(frame, name)], told)
     replace_file(attempt, path)
     return sum_file(path, job.dataset)

@@ -19,6 +19,7 @@ from pairmill.transforms.duplicate_step import find_equal, find_near
 from pairmill.transforms.fetch_step import fetch_lane, send_shared
 from pairmill.transforms.judge_step import judge_lane
 from pairmill.transforms.read_step import lay_out, read_pool_segment
+from pairmill.transforms.score_step import score_images, score_texts
 from pairmill.transforms.share_step import find_shared, send_identities
 from pairmill.transforms.verdict_step import close_lane
 from pairmill.transforms.write_step import plan_shards, write_shards
@@ -43,10 +44,14 @@ def run_steps(prepared: Prepared, call: Call = once) -> None:
         return [call(partial(step, job, number)) for number in numbers]
 
     each(measure_captions, lanes)
+    if job.text_scorers:
+        each(score_texts, lanes)
     each(send_identities, lanes)
     each(find_shared, range(plan.partitions) if lanes else ())
     each(fetch_lane, lanes)
     each(send_shared, lanes)
+    if job.image_scorers:
+        each(score_images, lanes)
     each(judge_lane, lanes)
     each(find_equal, range(plan.partitions) if lanes else ())
     if lanes:

@@ -369,9 +369,9 @@ def test_samples_that_vanish_are_told_and_nothing_is_published(
     finished = seal_module._finished
 
     def one_less(*args: Any) -> Any:
-        shards, metadata = finished(*args)
+        shards, metadata, embeddings = finished(*args)
         shards["train"].pop()
-        return shards, metadata
+        return shards, metadata, embeddings
 
     monkeypatch.setattr(seal_module, "_finished", one_less)
     with pytest.raises(PairmillError, match=r"rows are not accounted for: the pool has 32, kept are 24, .*written"):

@@ -23,6 +23,8 @@ from pairmill.transforms.judgement import (
     early_rules,
     judge_after_fetch,
     judge_before_fetch,
+    judge_more,
+    with_fetched,
 )
 from pairmill.transforms.judgement import (
     RULES as BY_RULES,
@@ -30,7 +32,19 @@ from pairmill.transforms.judgement import (
 
 RULES_HERE = (NoCaption(), ColumnRange(column="score", at_least=0.5), ImageSize(min_side=100, max_aspect=None))
 
-PARAMETERS: dict[str, dict[str, Any]] = {"column_range": {"column": "score", "at_least": 0}}
+#: What the rules that have parameters without a default need.
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "caption_words": {"reject": ("sale",)},
+    "caption_phrases": {"contains": ("click here",)},
+    "caption_pattern": {"reject": ("[0-9]",)},
+    "image_cluster": {"clusters": (3,)},
+    "column_range": {"column": "score", "at_least": 0},
+    "score": {"column": "score", "at_least": 0, "model": "m", "scale": "cosine"},
+    "column_difference": {"column": "score", "minus": "other", "at_least": 0},
+    "column_values": {"column": "source_format", "keep": ("JPEG",)},
+    "blocklist": {"kind": "sha256", "values": ("0" * 64,)},
+    "allowlist": {"kind": "uid", "values": ("0" * 32,)},
+}
 
 row = st.fixed_dictionaries(
     {
@@ -138,3 +152,35 @@ def test_every_rule_can_be_told_early_from_late(name: str) -> None:
 
 def test_stages_are_in_the_order_of_the_way() -> None:
     assert STAGES.categories.to_list() == ["read", "rules", "fetch", "duplicates"]
+
+
+def scored(rows: list[dict[str, Any]]) -> tuple[pl.DataFrame, list[Any]]:
+    """A frame with a score of the text, measured where nothing else rejects, and rules of which one needs it first."""
+    described, _ = frames_of(rows, text_score=[1.0 if (row["score"] or 0) > 0.5 else None for row in rows])
+    return described, [ColumnRange(column="text_score", at_least=2), *RULES_HERE]
+
+
+@given(st.lists(row, min_size=1, max_size=30))
+def test_rules_on_scores_judge_after_those_that_decide_what_is_scored(rows: list[dict[str, Any]]) -> None:
+    described, rules = scored(rows)
+    without = judge_before_fetch(described.drop("text_score"), rules)
+    verdicts = judge_before_fetch(described, rules, scores=["text_score"])
+    assert dict(verdicts.schema) == VERDICT_COLUMNS
+    early = without["stage"].is_not_null()
+    assert verdicts.filter(early).equals(without.filter(early))
+    assert set(verdicts.filter(~early)["reason"]) <= {"text_score_too_low", "missing_text_score"}
+    assert verdicts.filter(~early)["stage"].cast(pl.String).to_list() == [BY_RULES] * (~early).sum()
+
+
+@given(st.lists(row, min_size=1, max_size=30))
+def test_a_rule_judges_once_where_its_columns_are_first_known(rows: list[dict[str, Any]]) -> None:
+    described, fetched = frames_of(rows)
+    verdicts = judge_after_fetch(described, fetched, judge_before_fetch(described, RULES_HERE), RULES_HERE)
+    frame = with_fetched(described, fetched)
+    everything = judge_more(verdicts, RULES_HERE, frame.columns, frame.with_columns(image_score=1.0))
+    assert everything.equals(verdicts)  # no rule was waiting for that
+    late = [*RULES_HERE, ColumnRange(column="image_score", at_least=2)]
+    judged = judge_more(verdicts, late, frame.columns, frame.with_columns(image_score=1.0))
+    dead = verdicts["stage"].is_not_null()
+    assert judged.filter(dead).equals(verdicts.filter(dead))
+    assert judged.filter(~dead)["reason"].to_list() == ["image_score_too_low"] * (~dead).sum()

@@ -13,9 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairmill.sharding.errors import PairmillError
-from pairmill.sharding.pair import block_number
 from pairmill.transforms.share_step import (
-    describe_row,
     hex_halves,
     image_owners,
     image_place,
@@ -159,10 +157,3 @@ def test_partitions_are_in_range(keys: list[int], partitions: int) -> None:
     found = partition_of(pl.Series(keys, dtype=pl.UInt64), partitions)
     assert found.tolist() == [key % partitions for key in keys]
     assert found.dtype == np.int64
-
-
-def test_a_row_is_described_by_its_place_in_the_pool() -> None:
-    block = block_number(3, 1)
-    assert describe_row(block << 16 | 42) == "input file 3, block 00000c008001, row 42".replace(
-        "00000c008001", f"{block:012x}"
-    )

@@ -1,0 +1,28 @@
+"""A build that was checked and may begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pairmill.pipeline.prepare_scorers import ReadyScorers
+from pairmill.pipeline.recipe import Recipe
+from pairmill.transforms.job import Job
+from pairmill.transforms.pool.plan import Segment
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job that was checked, the recipe that it came from, the segments of its pool, and its scorers."""
+
+    job: Job
+    recipe: Recipe
+    segments: list[Segment]
+    scorers: ReadyScorers
+
+    def recipe_fingerprint(self) -> str:
+        """sha256 of what decides the dataset, the models of its scorers by their identities."""
+        return self.recipe.fingerprint(self.scorers.identities())
+
+    def recipe_text(self) -> str:
+        """The canonical recipe as YAML, for the manifest."""
+        return self.recipe.text(self.scorers.identities())
