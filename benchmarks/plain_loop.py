@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from pairmill.pipeline.recipe import Recipe, load_recipe
-from pairmill.sharding.pair import ROW_BITS, block_number, row_ids
+from pairmill.sharding.pair import ROW_BITS, block_number, hex_halves, row_ids
 from pairmill.sharding.shard import ShardSample, write_shard
 from pairmill.sharding.shard_plan import sample_key, shard_name, shard_sizes
 from pairmill.sharding.tar import TarAppender
@@ -35,7 +35,7 @@ from pairmill.transforms.pool.plan import plan_segments
 from pairmill.transforms.pool.read import read_segment
 from pairmill.transforms.shard_order import mix, order_split
 from pairmill.transforms.shard_records import metadata_frame, record_lines
-from pairmill.transforms.share_step import hex_halves, image_owners, image_place, repeated_rows, row_content
+from pairmill.transforms.share_step import image_owners, image_place, repeated_rows, row_content
 from pairmill.transforms.write_step import SAMPLE_OVERHEAD_BYTES
 
 

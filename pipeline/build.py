@@ -12,6 +12,8 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
+import polars as pl
+
 from pairmill.filters.verdict import needed_columns
 from pairmill.pipeline.prepare_scorers import prepare_scorers
 from pairmill.pipeline.prepared import Prepared
@@ -27,7 +29,8 @@ from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.fetch.img2dataset_engine import HOW_TO_INSTALL
 from pairmill.transforms.job import Job
 from pairmill.transforms.language import language_model_sha256
-from pairmill.transforms.pool.plan import plan_segments, pool_identity
+from pairmill.transforms.pool.plan import Segment, plan_segments, pool_identity
+from pairmill.transforms.select_step import pool_rules
 from pairmill.transforms.spool import remove_orphans
 
 #: Raised when a step's meaning changes: its artefacts are then measured anew.
@@ -59,6 +62,7 @@ def prepare(recipe: Recipe, build: Path, work: Path, lanes: int) -> Prepared:
     measured |= {"lang", "lang_confidence"} if language is not None else set()
     scorers = prepare_scorers(recipe, pool_columns, measured, store, _fetch_identity(recipe))
     _check_rules(recipe, pool_columns | measured | scorers.columns())
+    _check_selections(recipe, pool_columns | measured | scorers.columns(), segments[:1], scorers.columns())
     job = Job(
         build=str(build.resolve()),
         run=run,
@@ -72,12 +76,13 @@ def prepare(recipe: Recipe, build: Path, work: Path, lanes: int) -> Prepared:
         fetch=recipe.fetch,
         image=recipe.image,
         fetch_store=store("fetch", _fetch_identity(recipe)),
-        rules=recipe.all_rules(),
+        rules=recipe.all_rules() + pool_rules(recipe.select),
         duplicates=recipe.duplicates,
         scorers=scorers.runs,
         embedders=scorers.embedders,
         inference=recipe.inference,
         embeddings=recipe.embeddings,
+        selections=recipe.select,
         splits=recipe.splits,
         shards=recipe.shards,
     )
@@ -135,6 +140,30 @@ def _check_rules(recipe: Recipe, known: Collection[str]) -> None:
                     f"rules: {rule.name} needs the column {column!r}, which neither the pool nor a step has; "
                     f"there are: {', '.join(sorted(known))}"
                 )
+
+
+def _check_selections(recipe: Recipe, known: Collection[str], segments: list[Segment], scored: Collection[str]) -> None:
+    """A selection needs numbers, and one over the whole pool a column that every row of the pool has."""
+    types = {column.name: column.dtype for segment in segments for column in segment.columns}
+    if recipe.language is not None:
+        types.setdefault("lang", pl.String())
+        types.setdefault("lang_confidence", pl.Float32())
+    for number, selection in enumerate(recipe.select):
+        where = f"select[{number}]"
+        for key, column in (("column", selection.column), ("by", selection.by)):
+            if column is None:
+                continue
+            if column not in known:
+                listed = ", ".join(sorted(known))
+                raise UsageError(f"{where}.{key}: neither the pool nor a step has the column {column!r}: {listed}")
+            if selection.of == "pool" and (column not in types or column in scored):
+                raise UsageError(
+                    f"{where}.{key}: {column!r} is not known of every row of the pool; select of: alive, or by a "
+                    "column that the pool brings"
+                )
+        dtype = types.get(selection.column)
+        if selection.column not in scored and dtype is not None and not (dtype.is_numeric() or dtype == pl.Boolean):
+            raise UsageError(f"{where}.column: {selection.column!r} is of type {dtype}; a selection needs numbers")
 
 
 def _check_engine(recipe: Recipe) -> None:

@@ -27,6 +27,7 @@ from pairmill.transforms.image.settings import ImageSettings
 from pairmill.transforms.language import LanguageSettings
 from pairmill.transforms.pool.spec import PoolSpec
 from pairmill.transforms.score.settings import InferenceSettings
+from pairmill.transforms.selection.settings import Selection
 from pairmill.transforms.shard_order import ShardSettings
 
 #: Settings of a fetch that change how fast and how politely it goes, not what it may bring.
@@ -58,6 +59,7 @@ class Recipe:
     inference: InferenceSettings = field(default_factory=InferenceSettings)
     rules: tuple[Rule, ...] = ()
     duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)
+    select: tuple[Selection, ...] = ()
     splits: tuple[tuple[str, float], ...] = ()
     shards: ShardSettings = field(default_factory=ShardSettings)
     embeddings: EmbeddingFormat = field(default_factory=EmbeddingFormat)
@@ -134,6 +136,8 @@ def _parse(values: dict[str, Any], errors: list[str]) -> Recipe | None:
             parsed["rules"] = parse_rules(value, "rules", errors)
         elif item.name == "scorers":
             parsed["scorers"] = read_scorers(value, errors)
+        elif item.name == "select":
+            parsed["select"] = _selections(value, errors)
         elif item.name == "splits":
             parsed["splits"] = _splits(value, errors)
         elif item.name == "language":
@@ -159,6 +163,14 @@ _SECTIONS: dict[str, type] = {
     "embeddings": EmbeddingFormat,
 }
 _SIMPLE: dict[str, type] = {"name": str, "seed": int, "description": str, "require_caption": bool}
+
+
+def _selections(value: object, errors: list[str]) -> tuple[Selection, ...]:
+    if not isinstance(value, list):
+        errors.append("select: give a list, such as [{column: clip_similarity, fraction: 0.3}]")
+        return ()
+    found = [read_section(Selection, item, f"select[{index}]", errors) for index, item in enumerate(value)]
+    return tuple(selection for selection in found if selection is not None)
 
 
 def _splits(value: object, errors: list[str]) -> tuple[tuple[str, float], ...]:

@@ -11,8 +11,9 @@ import polars as pl
 from pairmill.sharding.commit_log import Commit
 from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.job import Job
-from pairmill.transforms.judgement import DUPLICATES, FETCH, READ, RULES
+from pairmill.transforms.judgement import DUPLICATES, FETCH, READ, RULES, SELECTION
 from pairmill.transforms.score_report import all_lanes
+from pairmill.transforms.select_step import cuts_of
 
 
 def build_report(job: Job, ledger: pl.DataFrame, seconds: float) -> dict[str, Any]:
@@ -21,7 +22,8 @@ def build_report(job: Job, ledger: pl.DataFrame, seconds: float) -> dict[str, An
     ``ledger`` counts rows by stage, reason and kept. Keys: ``pool_rows``, ``kept``, ``rejected`` (reason → rows),
     ``rejected_by_stage``, ``steps`` (name, rows_in, rows_out, seconds of work over all workers), ``fetch`` (status →
     images), ``oversized_groups`` (near duplicates of a picture that are too many to collapse: its ``row_id``, and
-    ``rows`` with itself), ``seconds`` (of this run, wall); with scorers ``score``, see ``_score``.
+    ``rows`` with itself), ``seconds`` (of this run, wall); with scorers ``score``, see ``_score``; with selections
+    ``selections``, one entry each.
     """
     plan = job.lane_plan()
     rejected = ledger.filter(~pl.col("kept")).sort("rows", "reason", descending=[True, False])
@@ -33,7 +35,7 @@ def build_report(job: Job, ledger: pl.DataFrame, seconds: float) -> dict[str, An
     stored_bytes = statuses.pop("stored_bytes", 0)
     by_stage = {
         stage: {row["reason"]: row["rows"] for row in rejected.filter(pl.col("stage") == stage).iter_rows(named=True)}
-        for stage in (READ, RULES, FETCH, DUPLICATES)
+        for stage in (READ, RULES, FETCH, DUPLICATES, SELECTION)
     }
     totals: dict[str, int] = {}
     for reasons in by_stage.values():
@@ -49,9 +51,20 @@ def build_report(job: Job, ledger: pl.DataFrame, seconds: float) -> dict[str, An
         "fetch": dict(sorted(statuses.items(), key=lambda item: -item[1])),
         "stored_bytes": stored_bytes,
         **({"score": _score(job)} if job.scorers else {}),
+        **({"selections": _selections(job)} if job.selections else {}),
         "oversized_groups": _oversized_groups(job),
         "seconds": round(seconds, 3),
     }
+
+
+def _selections(job: Job) -> list[dict[str, Any]]:
+    """What each selection was over: ``rows`` stood for it, ``scored`` had a value, ``wanted`` were asked for."""
+    told = []
+    for number, selection in enumerate(job.selections if job.lane_plan().lanes else ()):
+        cuts = cuts_of(job, number)
+        sums = {name: int(cuts.get_column(name).sum()) for name in ("rows", "scored", "wanted")}
+        told.append({"column": selection.column, "of": selection.of, "groups": cuts.height, **sums})
+    return told
 
 
 def _oversized_groups(job: Job) -> list[dict[str, int]]:
@@ -72,6 +85,7 @@ def _steps(
         RULES: sum(c.seconds for c in _commits(job.language_store)) if job.language is not None else 0.0,
         FETCH: sum(c.seconds for c in fetched),
         DUPLICATES: 0.0,
+        SELECTION: 0.0,
     }
     steps, rows = [], pool_rows
     for stage, reasons in by_stage.items():

@@ -10,6 +10,7 @@ import pytest
 
 from pairmill.pipeline.recipe import Recipe
 from pairmill.runners.cli import main
+from pairmill.sharding.embeddings import EmbeddingFormat
 from pairmill.transforms.duplicate_settings import DuplicateSettings
 from pairmill.transforms.duplicates.pictures import NearSettings
 from pairmill.transforms.fetch.settings import FetchSettings
@@ -17,14 +18,20 @@ from pairmill.transforms.image.settings import ImageSettings
 from pairmill.transforms.pool.presets import PRESETS
 from pairmill.transforms.pool.rows import ROW_ERRORS
 from pairmill.transforms.pool.spec import PoolSpec
+from pairmill.transforms.score.settings import InferenceSettings
+from pairmill.transforms.selection.settings import Selection
 from pairmill.transforms.shard_order import ShardSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize(
-    "section", [Recipe, PoolSpec, FetchSettings, ImageSettings, DuplicateSettings, NearSettings, ShardSettings]
-)
+SECTIONS = [
+    *(Recipe, PoolSpec, FetchSettings, ImageSettings, InferenceSettings, EmbeddingFormat),
+    *(DuplicateSettings, NearSettings, Selection, ShardSettings),
+]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
 def test_every_recipe_key_is_documented(section: type) -> None:
     page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z0-9_]+)`", page)) | set(re.findall(r"^## (\w+)", page, re.MULTILINE))

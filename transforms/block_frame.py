@@ -13,8 +13,8 @@ from pairmill.transforms.fetch_columns import FETCH_COLUMNS
 from pairmill.transforms.job import Job
 
 
-def read_described(job: Job, blocks: Sequence[int], moment: str) -> pl.DataFrame:
-    """Everything known before the fetch: ``row_id``, the pool's columns, the language; one row a pool row, in order."""
+def read_rows(job: Job, blocks: Sequence[int], moment: str) -> pl.DataFrame:
+    """What every pool row has before the fetch, in order: ``row_id``, the pool's columns, the language."""
     commits = [job.pool_store.snapshot(moment)[block][0] for block in blocks]
     pool = job.pool_store.read(commits)
     ids = np.concatenate([row_ids(commit.block, commit.rows) for commit in commits])

@@ -18,6 +18,7 @@ from pairmill.transforms.pool.spec import PoolSpec
 from pairmill.transforms.score.scorer import Scorer
 from pairmill.transforms.score.settings import InferenceSettings
 from pairmill.transforms.score_run import ScorerRun
+from pairmill.transforms.selection.settings import Selection
 from pairmill.transforms.shard_order import ShardSettings
 
 
@@ -47,6 +48,7 @@ class Job:
     embedders: Mapping[str, Scorer]
     inference: InferenceSettings
     embeddings: EmbeddingFormat
+    selections: tuple[Selection, ...]
     splits: tuple[tuple[str, float], ...]
     shards: ShardSettings
 
@@ -59,6 +61,16 @@ class Job:
     def image_scorers(self) -> tuple[ScorerRun, ...]:
         """The scorers that look at stored images."""
         return tuple(run for run in self.scorers if run.scorer.reads == "image")
+
+    @property
+    def pool_selections(self) -> list[int]:
+        """The numbers of the selections over the whole pool."""
+        return [number for number, selection in enumerate(self.selections) if selection.of == "pool"]
+
+    @property
+    def late_selections(self) -> list[int]:
+        """The numbers of the selections among the rows that nothing else rejects."""
+        return [number for number, selection in enumerate(self.selections) if selection.of == "alive"]
 
     @property
     def parts(self) -> Path:

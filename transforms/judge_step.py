@@ -5,10 +5,12 @@ from __future__ import annotations
 import polars as pl
 
 from pairmill.sharding.exchange import BatchWriter, PartitionWriter, read_partition
+from pairmill.sharding.pair import hex_halves
 from pairmill.transforms.block_frame import of_blocks
 from pairmill.transforms.job import Job
 from pairmill.transforms.judged_frame import judged_by_image, judged_by_scores
-from pairmill.transforms.share_step import HASH_SEEDS, hex_halves, image_place, partition_of
+from pairmill.transforms.select_step import pool_rules
+from pairmill.transforms.share_step import HASH_SEEDS, image_place, partition_of
 
 #: Known to the machine alone, not to a reader of the dataset.
 HIDDEN_COLUMNS = ("row_error", "tar_offset", "tar_bytes", "status", "status_detail", "thumbnail")
@@ -32,7 +34,8 @@ def judge_lane(job: Job, lane: int) -> None:
             of_batch = [of_blocks(rows, batch[0], batch[-1]) for rows in (repeats, shared)]
             after, living = _judge_batch(job, batch, *of_batch)
             verdicts.write(after)
-            alive.write(living.drop([name for name in HIDDEN_COLUMNS if name in living.columns]))
+            hidden = [*HIDDEN_COLUMNS, *(rule.column for rule in pool_rules(job.selections))]
+            alive.write(living.drop([name for name in hidden if name in living.columns]))
             rows = _features(living)
             features.add(rows, partition_of(rows.get_column("sha_lo"), plan.partitions))
 

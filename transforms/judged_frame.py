@@ -8,16 +8,22 @@ import polars as pl
 
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.pair import describe_row
-from pairmill.transforms.block_frame import read_described, read_fetched
+from pairmill.transforms.block_frame import read_fetched, read_rows
 from pairmill.transforms.fetch_columns import SHARED_COLUMNS
 from pairmill.transforms.job import Job
 from pairmill.transforms.judgement import READ, judge_after_fetch, judge_before_fetch, judge_more, with_fetched
 from pairmill.transforms.score_run import ScorerRun, join_scores
+from pairmill.transforms.select_step import with_cuts
+
+
+def read_described(job: Job, batch: Sequence[int]) -> pl.DataFrame:
+    """Everything known before texts are scored: what every row has, and whether selections over the pool keep it."""
+    return with_cuts(job, read_rows(job, batch, "captions"))
 
 
 def judged_by_text(job: Job, batch: Sequence[int]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Everything known before the fetch (after the barrier behind the scores of texts), and the verdicts by it."""
-    described = read_described(job, batch, "captions")
+    described = read_described(job, batch)
     runs = job.text_scorers
     if not runs:
         return described, judge_before_fetch(described, job.rules)

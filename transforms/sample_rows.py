@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 
 from pairmill.sharding.exchange import read_batch
+from pairmill.sharding.pair import hex_halves
 from pairmill.transforms.block_frame import of_block
 from pairmill.transforms.job import Job
 from pairmill.transforms.shard_order import SplitOrder, load_orders, mix
-from pairmill.transforms.share_step import hex_halves
 from pairmill.transforms.verdict_step import split_names
 
 

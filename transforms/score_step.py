@@ -17,9 +17,9 @@ import polars as pl
 from pairmill.sharding.commit_log import Commit
 from pairmill.sharding.exchange import read_partition
 from pairmill.sharding.pair import ROW_BITS
-from pairmill.transforms.block_frame import of_blocks, read_described
+from pairmill.transforms.block_frame import of_blocks
 from pairmill.transforms.job import Job
-from pairmill.transforms.judged_frame import judged_by_image
+from pairmill.transforms.judged_frame import judged_by_image, read_described
 from pairmill.transforms.judgement import judge_before_fetch, judge_more
 from pairmill.transforms.score.engine import measure_rows
 from pairmill.transforms.score_report import LaneScores
@@ -31,7 +31,7 @@ def score_texts(job: Job, lane: int) -> None:
     """Measure the captions that the rules on pool and language let live."""
     told = LaneScores()
     for batch in job.lane_plan().lane(lane):
-        described = read_described(job, batch, "captions")
+        described = read_described(job, batch)
         _score_batch(job, job.text_scorers, batch, described, judge_before_fetch(described, job.rules), told)
     told.save(job.parts / "log" / "texts", lane)
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.exchange import PartitionWriter, read_partition, write_partitions
-from pairmill.sharding.pair import ROW_BITS, describe_row
+from pairmill.sharding.pair import ROW_BITS, describe_row, hex_halves
 from pairmill.transforms.block_frame import read_fetched
 from pairmill.transforms.job import Job
 from pairmill.transforms.judged_frame import judged_by_text
@@ -89,13 +89,6 @@ def image_place() -> pl.Expr:
 def row_content() -> pl.Expr:
     """A 64-bit hash of what a uid stands for: place and caption."""
     return pl.struct(image_place().alias("place"), pl.col("caption")).hash(HASH_SEEDS[0])
-
-
-def hex_halves(digests: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """128-bit digests written as 32 hex digits, as their high and low 64 bits."""
-    raw = b"".join(digests.str.decode("hex").to_list())
-    halves = np.frombuffer(raw, dtype=">u8").reshape(-1, 2).astype(np.uint64)
-    return pl.Series(halves[:, 0], dtype=pl.UInt64), pl.Series(halves[:, 1], dtype=pl.UInt64)
 
 
 def lanes_of(job: Job, row_ids: pl.Series) -> npt.NDArray[np.int64]:

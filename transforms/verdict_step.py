@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pairmill.sharding.exchange import BatchWriter, read_batch, read_partition
-from pairmill.sharding.pair import ROW_BITS
+from pairmill.sharding.exchange import BatchWriter, read_batch
+from pairmill.sharding.pair import ROW_BITS, hex_halves
 from pairmill.transforms.block_frame import of_blocks
-from pairmill.transforms.duplicate_step import DUPLICATE_COLUMNS
 from pairmill.transforms.job import Job
-from pairmill.transforms.judgement import DUPLICATES, STAGES
+from pairmill.transforms.late_selection import decided, lane_duplicates
 from pairmill.transforms.shard_order import split_of
-from pairmill.transforms.share_step import hex_halves
 
 TRAIN = "train"
 
@@ -36,15 +34,14 @@ class BatchVerdict:
 
 def close_lane(job: Job, lane: int) -> list[BatchVerdict]:
     """Write the ledger of a lane and its kept rows (kinds ``ledger`` and ``kept``, a record batch for each batch)."""
-    duplicates = read_partition(job.all_exchanged("duplicates"), lane).select(list(DUPLICATE_COLUMNS)).sort("row_id")
+    duplicates = lane_duplicates(job, lane)
     closed = []
     with BatchWriter(job.exchanged("ledger", lane)) as ledger, BatchWriter(job.exchanged("kept", lane)) as kept:
         for place, batch in enumerate(job.lane_plan().lane(lane)):
             of_batch = of_blocks(duplicates, batch[0], batch[-1])
-            verdicts = _mark_duplicates(read_batch(job.exchanged("verdicts", lane), place), of_batch)
-            alive = read_batch(job.exchanged("alive", lane), place).select(
-                "row_id", "uid", "stored_bytes", "spool", "spool_offset"
-            )
+            alive = read_batch(job.exchanged("alive", lane), place)
+            verdicts = decided(job, lane, place, batch, alive)
+            alive = alive.select("row_id", "uid", "stored_bytes", "spool", "spool_offset")
             rows = _kept_rows(job, alive, verdicts, of_batch)
             ledger.write(_ledger_rows(verdicts))
             kept.write(rows.select("row_id", "split"))
@@ -55,20 +52,6 @@ def close_lane(job: Job, lane: int) -> list[BatchVerdict]:
 def split_names(job: Job) -> list[str]:
     """The names of all splits; a row's ``split`` column is its index here."""
     return [*(name for name, _ in job.splits), TRAIN]
-
-
-def _mark_duplicates(verdicts: pl.DataFrame, duplicates: pl.DataFrame) -> pl.DataFrame:
-    rejected = duplicates.filter(pl.col("duplicate").is_not_null()).select(
-        "row_id", "duplicate", pl.col("survivor").alias("kept_instead")
-    )
-    joined = verdicts.join(rejected, on="row_id", how="left", maintain_order="left")
-    hit = pl.col("duplicate").is_not_null()
-    return joined.select(
-        "row_id",
-        stage=pl.when(hit).then(pl.lit(DUPLICATES, dtype=STAGES)).otherwise(pl.col("stage").cast(STAGES)),
-        reason=pl.coalesce("reason", "duplicate"),
-        survivor=pl.coalesce("survivor", "kept_instead"),
-    )
 
 
 def _kept_rows(job: Job, alive: pl.DataFrame, verdicts: pl.DataFrame, duplicates: pl.DataFrame) -> pl.DataFrame:

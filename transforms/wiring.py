@@ -16,9 +16,11 @@ from pairmill.transforms.duplicate_step import find_equal, find_near
 from pairmill.transforms.fetch_step import fetch_lane, send_shared
 from pairmill.transforms.job import Job
 from pairmill.transforms.judge_step import judge_lane
+from pairmill.transforms.late_selection import rank_living
 from pairmill.transforms.pool.read import Segment
 from pairmill.transforms.read_step import lay_out, read_pool_segment
 from pairmill.transforms.score_step import score_images, score_texts
+from pairmill.transforms.select_step import cut, rank_pool
 from pairmill.transforms.share_step import find_shared, send_identities
 from pairmill.transforms.verdict_step import close_lane
 from pairmill.transforms.write_step import plan_shards, write_shards
@@ -71,6 +73,11 @@ class BuildDataset(beam.PTransform):
             | "Measure captions" >> beam.Map(_call, measure_captions, job)
             | "Captions measured" >> Barrier(lanes)
         )
+        for number in job.pool_selections:
+            captions |= f"Rank pool {number}" >> beam.Map(_call_selection, rank_pool, job, number)
+            captions |= f"Pool ranked {number}" >> Barrier(_One())
+            captions |= f"Cut pool {number}" >> beam.Map(_cut, job, number)
+            captions |= f"Pool cut {number}" >> Barrier(lanes)
         if job.text_scorers:
             captions |= "Score texts" >> beam.Map(_call, score_texts, job)
             captions |= "Texts scored" >> Barrier(lanes)
@@ -88,7 +95,7 @@ class BuildDataset(beam.PTransform):
         if job.image_scorers:
             images |= "Score images" >> beam.Map(_call, score_images, job)
             images |= "Images scored" >> Barrier(lanes)
-        return (
+        compared = (
             images
             | "Judge" >> beam.Map(_call, judge_lane, job)
             | "Judged" >> Barrier(partitions)
@@ -96,6 +103,14 @@ class BuildDataset(beam.PTransform):
             | "Equal found" >> Barrier(_One())
             | "Find near" >> beam.Map(_find_near, job)
             | "Near found" >> Barrier(lanes)
+        )
+        for number in job.late_selections:
+            compared |= f"Rank {number}" >> beam.Map(_call_selection, rank_living, job, number)
+            compared |= f"Ranked {number}" >> Barrier(_One())
+            compared |= f"Cut {number}" >> beam.Map(_cut, job, number)
+            compared |= f"Selected {number}" >> Barrier(lanes)
+        return (
+            compared
             | "Close ledger" >> beam.FlatMap(_close, job)
             | "Plan shards" >> Barrier(_Plan(job))
             | "Write shards" >> beam.Map(_write, job)
@@ -143,6 +158,16 @@ def _read(segment: Segment, job: Job) -> Iterable[tuple[int, int]]:
 
 def _call(number: int, step: Callable[[Job, int], None], job: Job) -> int:
     step(job, number)
+    return number
+
+
+def _call_selection(lane: int, step: Callable[[Job, int, int], None], job: Job, selection: int) -> int:
+    step(job, lane, selection)
+    return lane
+
+
+def _cut(number: int, job: Job, selection: int) -> int:
+    cut(job, selection)
     return number
 
 

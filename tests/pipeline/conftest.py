@@ -18,8 +18,10 @@ from pairmill.transforms.caption_step import measure_captions
 from pairmill.transforms.duplicate_step import find_equal, find_near
 from pairmill.transforms.fetch_step import fetch_lane, send_shared
 from pairmill.transforms.judge_step import judge_lane
+from pairmill.transforms.late_selection import rank_living
 from pairmill.transforms.read_step import lay_out, read_pool_segment
 from pairmill.transforms.score_step import score_images, score_texts
+from pairmill.transforms.select_step import cut, rank_pool
 from pairmill.transforms.share_step import find_shared, send_identities
 from pairmill.transforms.verdict_step import close_lane
 from pairmill.transforms.write_step import plan_shards, write_shards
@@ -29,6 +31,10 @@ Call = Callable[[Callable[[], Any]], Any]
 
 def once(step: Callable[[], Any]) -> Any:
     return step()
+
+
+def swapped(step: Callable[[Any, int, int], None], number: int, job: Any, lane: int) -> None:
+    step(job, lane, number)
 
 
 def run_steps(prepared: Prepared, call: Call = once) -> None:
@@ -44,6 +50,9 @@ def run_steps(prepared: Prepared, call: Call = once) -> None:
         return [call(partial(step, job, number)) for number in numbers]
 
     each(measure_captions, lanes)
+    for number in job.pool_selections:
+        each(partial(swapped, rank_pool, number), lanes)
+        call(partial(cut, job, number))
     if job.text_scorers:
         each(score_texts, lanes)
     each(send_identities, lanes)
@@ -56,6 +65,9 @@ def run_steps(prepared: Prepared, call: Call = once) -> None:
     each(find_equal, range(plan.partitions) if lanes else ())
     if lanes:
         call(lambda: find_near(job))
+    for number in job.late_selections:
+        each(partial(swapped, rank_living, number), lanes)
+        call(partial(cut, job, number))
     closed = [verdict for verdicts in each(close_lane, lanes) for verdict in verdicts]
     for run in call(lambda: plan_shards(job, closed)):
         call(partial(write_shards, job, run))

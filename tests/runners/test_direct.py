@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,24 @@ def test_two_processes_and_a_work_folder_of_their_own_change_no_byte(one: Path, 
     )
     assert bytes_of(tmp_path / "b" / "dataset") == bytes_of(one / "build" / "dataset")
     assert bytes_of(tmp_path / "b" / "ledger") == bytes_of(one / "build" / "ledger")
+
+
+def test_selections_are_the_same_for_one_process_and_for_two(small_pool: Any, tmp_path: Path) -> None:
+    select = [
+        {"column": "lang_confidence", "fraction": 0.9, "of": "pool"},
+        {"column": "original_width", "rows": 9, "by": "lang"},
+        {"column": "original_width", "rows": 5, "first": "lowest"},
+    ]
+    recipe = small_pool.recipe(tmp_path / "r.yaml", select=select)
+    for workers in ("1", "2"):
+        command = ["run", str(recipe), "--out", str(tmp_path / workers), "--workers", workers, "--quiet"]
+        assert main([*command, "--no-space-check"]) == 0
+    assert bytes_of(tmp_path / "1" / "dataset") == bytes_of(tmp_path / "2" / "dataset")
+    assert bytes_of(tmp_path / "1" / "ledger") == bytes_of(tmp_path / "2" / "ledger")
+    assert sum(file.suffix == ".tar" for file in (tmp_path / "1" / "dataset").iterdir()) == 1
+    report = json.loads((tmp_path / "1" / "report.json").read_text())
+    assert report["kept"] == 5
+    assert [told["of"] for told in report["selections"]] == ["pool", "alive", "alive"]
 
 
 def test_status_and_ledger_tell_of_the_build(one: Path, small_pool: Any, capsys: pytest.CaptureFixture[str]) -> None:

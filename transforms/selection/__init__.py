@@ -1,0 +1,1 @@
+"""Selection: exact top fractions and budgets over any number of rows."""
