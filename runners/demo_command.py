@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pairmill.pipeline.demo.pool import POOL_FILE, pool_port, truth_of_pool, write_demo_pool
 from pairmill.pipeline.demo.server import serve_folder
-from pairmill.pipeline.demo.truth import truth_table
+from pairmill.pipeline.demo.truth import similarity_counts, truth_table
 from pairmill.runners.run_command import run_recipe
 
 
@@ -32,7 +32,9 @@ def run_demo(out: Path, rows: int, workers: int) -> int:
             settings=(f"fetch.allow_hosts=['{host}']",),
             workers=workers,
         )
-    print_truth(truth_table(truth_of_pool(pool / POOL_FILE), ledger_rows(out)))
+    truth, ledger = truth_of_pool(pool / POOL_FILE), ledger_rows(out)
+    print_truth(truth_table(truth, ledger))
+    print(similarity_counts(truth, ledger).told())
     return code
 
 
@@ -43,7 +45,7 @@ def ledger_rows(build: Path) -> pl.DataFrame:
 
 
 def print_truth(table: pl.DataFrame) -> None:
-    """What was planted against what was found; and what a recipe with models would find, where that is more."""
+    """What was planted against what was found; and what a fuller recipe would find, where that is more."""
     shown = Table(title="What was planted, and what became of it", box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     names = ["planted", "rows", "expected", "as expected", "otherwise", "a full recipe"]
     if table["otherwise"].sum() == 0:

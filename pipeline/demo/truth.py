@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import polars as pl
 
-from pairmill.pipeline.demo.faults import KEPT
+from pairmill.pipeline.demo.faults import BY_SIMILARITY, GOOD, KEPT, LOW_SIMILARITY
 
 
 def truth_table(truth: pl.DataFrame, ledger: pl.DataFrame) -> pl.DataFrame:
@@ -42,6 +45,35 @@ def truth_table(truth: pl.DataFrame, ledger: pl.DataFrame) -> pl.DataFrame:
         .with_columns(pl.col("instead").map_elements(_tally, return_dtype=pl.String, skip_nulls=False))
         .sort("planted", "expect", "wanted")
     )
+
+
+@dataclass(frozen=True)
+class SimilarityCounts:
+    """What a threshold on the CLIP score did: false captions planted and caught by it, good pairs and those it lost."""
+
+    planted: int
+    caught: int
+    good: int
+    lost: int
+
+    def told(self) -> str:
+        """One line for people."""
+        return (
+            f"by the CLIP score: {self.caught} of {self.planted} false captions caught, "
+            f"{self.lost} of {self.good} good pairs lost"
+        )
+
+
+def similarity_counts(
+    truth: pl.DataFrame, ledger: pl.DataFrame, kinds: Sequence[str] = BY_SIMILARITY
+) -> SimilarityCounts:
+    """The counts for the captions of ``kinds``; arguments as of ``truth_table``."""
+    rows = truth.select(pl.col("row").cast(pl.UInt64), "planted").join(
+        ledger.select(pl.col("row").cast(pl.UInt64), hit=(pl.col("reason") == LOW_SIMILARITY).fill_null(False)),
+        on="row",
+    )
+    planted, good = rows.filter(pl.col("planted").is_in(list(kinds))), rows.filter(planted=GOOD)
+    return SimilarityCounts(planted.height, int(planted["hit"].sum()), good.height, int(good["hit"].sum()))
 
 
 def _is_one_of(column: str) -> pl.Expr:

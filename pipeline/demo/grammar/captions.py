@@ -23,13 +23,18 @@ def caption(scene: Scene, language: str = "en", variant: int = 0) -> str:
     """
     if language not in LANGUAGES:
         raise ValueError(f"no grammar for language {language!r}; there are {', '.join(LANGUAGES)}")
-    speaker = LANGUAGES[language]
     chance = Chance(scene.seed, WORDINGS, variant)
     opening, sentence = chance.pick(OPENINGS), chance.pick(SENTENCES[scene.relation])
     in_full = (chance.share() < 0.5, chance.share() < 0.5)
     way = chance.below(3) - 1
     if not opening.en or scene.relation == "alone":  # of a few words the language is hard to tell
         way = max(way, 0)
+    return worded(scene, language, opening, sentence, in_full, way)
+
+
+def worded(scene: Scene, language: str, opening: Said, sentence: Said, in_full: tuple[bool, bool], way: int) -> str:
+    """The caption in these words: each group in full or not, the background in one of its two ways (-1: unnamed)."""
+    speaker = LANGUAGES[language]
     groups = _Groups(scene, speaker, opening, in_full)
     text = str(getattr(opening, language)) + str(getattr(sentence, language)).format_map(groups)
     if way >= 0:
