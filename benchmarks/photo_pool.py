@@ -52,11 +52,11 @@ def served_photographs(
     Taken in turn from the photographs of ``sources`` whose longest side has at least ``least_side`` pixels.
     """
     serve: Callable[[Path], AbstractContextManager[str]] = example_module("serve").serve
-    with _alone(folder):
+    with alone(folder):
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "www").mkdir(parents=True)
         try:
-            captions, size = _lay(folder / "www", rows, sources, least_side)
+            captions, size = lay_photographs(folder / "www", rows, sources, least_side)
             with serve(folder) as base:
                 urls = [f"{base}/{number // _FILES_A_FOLDER:03d}/{number:06d}.jpg" for number in range(rows)]
                 table = folder / "pool.parquet"
@@ -67,7 +67,7 @@ def served_photographs(
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Be the only benchmark that uses the folder; ends the program where another one does."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
@@ -80,8 +80,8 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _lay(www: Path, rows: int, sources: tuple[str, ...], least_side: int) -> tuple[list[str], int]:
-    """The captions of the images laid down, and their bytes together."""
+def lay_photographs(www: Path, rows: int, sources: tuple[str, ...], least_side: int) -> tuple[list[str], int]:
+    """Lay ``rows`` images in folders of a thousand; returns their captions, and their bytes together."""
     if not DATA.is_dir():
         raise SystemExit(f"{DATA} is not here; the benchmarks need its photographs")
     photographs = example_module("photographs").read_photographs(DATA, seed=0)
@@ -91,7 +91,7 @@ def _lay(www: Path, rows: int, sources: tuple[str, ...], least_side: int) -> tup
     turns = itertools.islice(itertools.cycle(range(len(chosen))), rows)
     for number, index in enumerate(turns):
         place = www / f"{number // _FILES_A_FOLDER:03d}"
-        place.mkdir(exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
         size += (place / f"{number:06d}.jpg").write_bytes(commented(bodies[index], number))
         texts = chosen[index].captions
         captions.append(texts[number // len(chosen) % len(texts)])
