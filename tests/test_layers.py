@@ -71,9 +71,20 @@ def test_what_begins_a_command_waits_for_no_beam(command: str) -> None:
     assert told == "False False\n"
 
 
+@pytest.mark.parametrize("name", ["pairmill.transforms.wiring", "pairmill.pipeline.build", "pairmill.runners.direct"])
+def test_what_runs_without_models_waits_for_no_library_of_models(name: str) -> None:
+    libraries = ("torch", "open_clip", "transformers", "timm", "ctranslate2")
+    code = f"import sys, {name}\nprint(*[m for m in {libraries!r} if m in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told == "\n"
+
+
 def test_beam_stays_in_its_few_modules() -> None:
     named = {str(path) for path in modules(*FOLDERS) if any(n.split(".")[0] == "apache_beam" for n in imported(path))}
-    assert {path for path in named if path.startswith(("transforms", "pipeline"))} == {"transforms/wiring.py"}
+    assert {path for path in named if path.startswith(("transforms", "pipeline"))} == {
+        "transforms/score/model_handler.py",
+        "transforms/wiring.py",
+    }
 
 
 def test_every_folder_is_a_package_with_a_word_on_what_it_holds() -> None:

@@ -112,9 +112,14 @@ def check_clip(files: ClipFiles) -> None:
 def load_clip(files: ClipFiles, device: str, precision: str) -> tuple[Any, Any]:
     """The model on the device, ready to score, and its tokenizer. Raises ValueError as ``check_clip`` does.
 
-    In ``bf16`` and ``fp16`` the large matrices are in that format, and layer norms in fp32, as open_clip does it.
+    On the device ``meta`` the model has no numbers. In ``bf16`` and ``fp16`` the large matrices are in that format, and
+    layer norms in fp32, as open_clip does it.
     """
     torch = import_torch()
+    if device == "meta":
+        with torch.device(device):
+            model = _architecture(files, precision, device)
+        return model.eval(), _tokenizer(files)
     if device != "cpu" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32; products of matrices have it so by default
     model = _architecture(files, precision, device)

@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from pairmill.transforms.score.settings import InferenceSettings
 
 #: Batches that are on a GPU together: while one computes, the next is copied there, each in a stream of its own.
@@ -95,9 +98,9 @@ class Device:
         finally:
             self._streams.put(stream)
 
-    def busy_s(self) -> float:
-        """Seconds so far in which at least one thread held a turn on the GPU; 0 on the CPU."""
-        return self._busy.seconds
+    def take_busy_s(self) -> float:
+        """Seconds in which at least one thread held a turn on the GPU, since this was last asked; 0 on the CPU."""
+        return self._busy.take()
 
     def free_memory(self) -> None:
         """Give back what the allocator caches."""
@@ -113,6 +116,14 @@ def single_threaded() -> None:
         torch.set_num_threads(1)
 
 
+def pinned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """An array of zeros in memory that a GPU copies from by itself."""
+    torch = import_torch()
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    array: npt.NDArray[Any] = torch.zeros(size, dtype=torch.uint8, pin_memory=True).numpy().view(dtype).reshape(shape)
+    return array
+
+
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0))
@@ -125,16 +136,27 @@ class _BusyTime:
         self._lock = threading.Lock()
         self._inside = 0
         self._since = 0.0
-        self.seconds = 0.0
+        self._seconds = 0.0
 
     def __enter__(self) -> None:
         with self._lock:
-            if not self._inside:
-                self._since = perf_counter()
+            self._count()
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
+            self._count()
             self._inside -= 1
-            if not self._inside:
-                self.seconds += perf_counter() - self._since
+
+    def take(self) -> float:
+        """The seconds that were not taken yet."""
+        with self._lock:
+            self._count()
+            seconds, self._seconds = self._seconds, 0.0
+            return seconds
+
+    def _count(self) -> None:
+        now = perf_counter()
+        if self._inside:
+            self._seconds += now - self._since
+        self._since = now

@@ -23,6 +23,7 @@ from pairmill.transforms.score.columns import (
 from pairmill.transforms.score.device import TURNS, cores, resolve_device
 from pairmill.transforms.score.distinct import Distinct, distinct_pairs, distinct_places, distinct_texts
 from pairmill.transforms.score.measured_items import MeasuredItems
+from pairmill.transforms.score.model_server import get_server
 from pairmill.transforms.score.models import Model, get_model
 from pairmill.transforms.score.picture_pass import PairTexts, PicturePass, Place, ReadImage
 from pairmill.transforms.score.scorer import (
@@ -68,9 +69,7 @@ def measure_rows(
     started = perf_counter()
     check_scorers(scorers)
     device = device_of(scorers, settings)
-    models = {name: get_model(scorer, device, settings.precision) for name, scorer in scorers.items()}
-    devices = {model.device for model in models.values()}
-    busy_s = sum(device.busy_s() for device in devices)
+    models = {name: _model(scorer, device, settings) for name, scorer in scorers.items()}
     batch_size = settings.batch_size or (_BATCH_ON_CPU if device == "cpu" else _BATCH_ON_GPU)
     tasks = Tasks((settings.threads or cores()) + (0 if device == "cpu" else TURNS))
     scoring = _Scoring(models, rows, read_image, batch_size, tasks)
@@ -85,7 +84,7 @@ def measure_rows(
             decode_s=seconds["decode"],
             preprocess_s=seconds["preprocess"],
             forward_s=seconds["forward"],
-            device_busy_s=sum(device.busy_s() for device in devices) - busy_s,
+            device_busy_s=scoring.stopwatch.device_busy_s,
             wall_s=perf_counter() - started,
         ),
     )
@@ -95,6 +94,13 @@ def device_of(scorers: Mapping[str, Scorer], settings: InferenceSettings) -> str
     """``cpu`` or ``cuda:N``: where these scorers run. Raises ValueError where the device asked for is not there."""
     needed = any(scorer.on_device and scorer.embedder is None for scorer in scorers.values())
     return resolve_device(settings) if needed else "cpu"
+
+
+def _model(scorer: Scorer, device: str, settings: InferenceSettings) -> Model:
+    """The model of a scorer: of this process, or of the server where several processes share a GPU."""
+    if device == "cpu" or settings.processes == 1 or not scorer.on_device or scorer.embedder is not None:
+        return get_model(scorer, device, settings.precision)
+    return get_server(device).get_model(scorer, settings.precision)
 
 
 class _Scoring:

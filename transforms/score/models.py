@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -13,32 +13,54 @@ from pairmill.sharding.errors import PairmillError
 from pairmill.transforms.score.device import Device, is_out_of_memory
 from pairmill.transforms.score.scorer import Loaded, Measures, Scorer
 
-_lock = threading.Lock()
-_devices: dict[str, Device] = {}
-_models: dict[tuple[str, str, str], Model] = {}  # by what the scorer's parameters are
+
+class Model(Protocol):
+    """A model that batches are run through, in this process or in another one."""
+
+    #: With ``prepare`` and ``tokenise``; its other methods are called by ``run`` alone.
+    scorer: Scorer
+    loaded: Loaded
+
+    @property
+    def pins(self) -> bool:
+        """Whether batches should lie in pinned memory."""
+        ...
+
+    def run(self, method: str, batch: Any, pad: bool = True) -> tuple[Measures, float]:
+        """What ``loaded.method(batch)`` gives, in smaller batches of one size where memory ends.
+
+        ``batch`` is an array or a list; the last of the smaller ones is filled up with what cannot matter, unless
+        ``pad`` is false. Also the seconds in which the GPU was busy and that no other run has been told; 0 on the CPU.
+        Raises PairmillError where there is no memory for a single item.
+        """
+        ...
 
 
 @dataclass(eq=False)
-class Model:
-    """A loaded model, its device, and how large its batches may be: by kind of batch, less once memory ended."""
+class LocalModel:
+    """A model of this process, and how large its batches may be: by kind of batch, less once memory ended."""
 
     scorer: Scorer
     loaded: Loaded
     device: Device
-    _most: dict[str, int] = field(default_factory=dict)
+    _most: dict[tuple[Any, ...], int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, kind: str, work: Any, batch: Any, pad: bool = True) -> Measures:
-        """``work(batch)`` on the device, in smaller batches of equal size where memory ends.
+    @property
+    def pins(self) -> bool:
+        """Whether batches should lie in pinned memory."""
+        return self.device.pins
 
-        ``batch`` is an array or a list; the last of the smaller ones is filled up with what cannot matter, unless
-        ``pad`` is false. Raises PairmillError where there is no memory for a single item.
-        """
+    def run(self, method: str, batch: Any, pad: bool = True) -> tuple[Measures, float]:
+        """As ``Model`` says."""
+        work = getattr(self.loaded, method)
+        kind = (method, *batch.shape[1:]) if isinstance(batch, np.ndarray) else (method,)
         while True:
             most = self._most.get(kind, len(batch))
             try:
                 with self.device.turn():
-                    return _in_pieces(work, batch, most, pad)
+                    measures = _in_pieces(work, batch, most, pad)
+                return measures, self.device.take_busy_s()
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -47,7 +69,7 @@ class Model:
             self.device.free_memory()
             self._halve(kind, min(most, len(batch)), told)
 
-    def _halve(self, kind: str, failed: int, told: str) -> None:
+    def _halve(self, kind: tuple[Any, ...], failed: int, told: str) -> None:
         if failed <= 1:
             raise PairmillError(
                 f"scorer {self.scorer.kind}: no memory on {self.device.name} for even one item ({told}); let fewer "
@@ -57,16 +79,26 @@ class Model:
             self._most[kind] = min(self._most.get(kind, failed), failed // 2)
 
 
-def get_model(scorer: Scorer, device: str, precision: str) -> Model:
+_lock = threading.Lock()
+_devices: dict[str, Device] = {}
+_models: dict[tuple[str, str, str], LocalModel] = {}  # by what the scorer's parameters are
+
+
+def get_model(scorer: Scorer, device: str, precision: str) -> LocalModel:
     """The model of a scorer, loaded when first asked for. Raises ValueError as ``Scorer.load`` does."""
     name = device if scorer.on_device and scorer.embedder is None else "cpu"
     with _lock:
         if name not in _devices:
             _devices[name] = Device(name)
-        key = (f"{type(scorer).__module__}.{scorer!r}", name, precision)
+        key = model_key(scorer, name, precision)
         if key not in _models:
-            _models[key] = Model(scorer, scorer.load(name, precision), _devices[name])
+            _models[key] = LocalModel(scorer, scorer.load(name, precision), _devices[name])
         return _models[key]
+
+
+def model_key(scorer: Scorer, device: str, precision: str) -> tuple[str, str, str]:
+    """What tells one model of a process from another: scorers of equal parameters share theirs."""
+    return f"{type(scorer).__module__}.{scorer!r}", device, precision
 
 
 def forget_models() -> None:
@@ -75,6 +107,17 @@ def forget_models() -> None:
         _models.clear()
         for device in _devices.values():
             device.free_memory()
+
+
+def padded(batch: Any, size: int) -> Any:
+    """An array filled up with zeros, or a list with its first item, to ``size`` items."""
+    missing = size - len(batch)
+    if not missing:
+        return batch
+    if isinstance(batch, np.ndarray):
+        return np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), batch.dtype)])
+    items: Sequence[Any] = batch
+    return [*items, *([items[0]] * missing)]
 
 
 def _in_pieces(work: Any, batch: Any, most: int, pad: bool) -> Measures:
@@ -88,14 +131,3 @@ def _in_pieces(work: Any, batch: Any, most: int, pad: bool) -> Measures:
         measures = work(padded(piece, most) if pad else piece)
         found.append({name: values[:here] for name, values in measures.items()})
     return {name: np.concatenate([measures[name] for measures in found]) for name in found[0]}
-
-
-def padded(batch: Any, size: int) -> Any:
-    """An array filled up with zeros, or a list with its first item, to ``size`` items."""
-    missing = size - len(batch)
-    if not missing:
-        return batch
-    if isinstance(batch, np.ndarray):
-        return np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), batch.dtype)])
-    items: Sequence[Any] = batch
-    return [*items, *([items[0]] * missing)]

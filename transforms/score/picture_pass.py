@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pairmill.transforms.score.device import import_torch
+from pairmill.transforms.score.device import pinned_zeros
 from pairmill.transforms.score.measured_items import MeasuredItems
 from pairmill.transforms.score.models import Model, padded
 from pairmill.transforms.score.scorer import DECODE_FAILED, PREPARE_FAILED, LoadedImageScorer
@@ -134,41 +134,31 @@ class _Batch:
             if name not in self._arrays:
                 assert loaded.input_shape is not None
                 shape = (self._whole.batch_size, *loaded.input_shape)
-                self._arrays[name] = _zeros(shape, loaded.input_dtype, model.device.pins)
+                zeros = pinned_zeros if model.pins else np.zeros
+                self._arrays[name] = zeros(shape, loaded.input_dtype)
             return self._arrays[name]
 
     def _score(self, name: str) -> None:
         whole, model, good = self._whole, self._whole.models[name], self._items[name]
-        loaded = model.loaded
-        assert isinstance(loaded, LoadedImageScorer)
         if name in whole.pairs:
-            self._score_pairs(name, loaded, model)
+            self._score_pairs(name, model)
             return
         places = np.array(sorted(good), np.int64)
         batch: Any = self._arrays.get(name)
         if batch is None:
             any_item = good[int(places[0])]
             batch = [good.get(place, any_item) for place in range(whole.batch_size)]
-        measures = model.run("images", loaded.forward, batch)
+        measures, busy_s = model.run("forward", batch)
+        whole.stopwatch.add_busy(busy_s)
         whole.results[name].put(places + self._first, {key: values[places] for key, values in measures.items()})
 
-    def _score_pairs(self, name: str, loaded: LoadedImageScorer, model: Model) -> None:
+    def _score_pairs(self, name: str, model: Model) -> None:
         whole, good, pairs = self._whole, self._items[name], self._whole.pairs[name]
         numbers = [(place, pair) for place in sorted(good) for pair in pairs.of_picture.get(place + self._first, ())]
         for start in range(0, len(numbers), whole.batch_size):
             some = numbers[start : start + whole.batch_size]
             batch = padded([(good[place], pairs.texts[pair]) for place, pair in some], whole.batch_size)
-            measures = model.run("pairs", loaded.forward, batch)
+            measures, busy_s = model.run("forward", batch)
+            whole.stopwatch.add_busy(busy_s)
             places = np.array([pair for _, pair in some], np.int64)
             whole.results[name].put(places, {key: values[: len(some)] for key, values in measures.items()})
-
-
-def _zeros(shape: tuple[int, ...], dtype: npt.DTypeLike, pinned: bool) -> npt.NDArray[Any]:
-    """An array of zeros, in memory that a GPU copies from by itself where ``pinned``."""
-    if not pinned:
-        return np.zeros(shape, dtype)
-    torch = import_torch()
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    memory = torch.empty(size, dtype=torch.uint8, pin_memory=True).zero_()
-    array: npt.NDArray[Any] = memory.numpy().view(dtype).reshape(shape)
-    return array

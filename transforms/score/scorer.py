@@ -79,7 +79,8 @@ class Scorer(ABC):
     def load(self, device: str, precision: str) -> Loaded:
         """The model on ``device`` (``cpu``, ``cuda:0``), ready to work in ``precision`` (``fp32``, ``bf16``, ``fp16``).
 
-        Called once a process and device; the threads of the process share what it returns. Raises ValueError as
+        Called once a process and device; the threads of the process share what it returns. On torch's device ``meta``
+        its networks have no numbers: another process runs them, and this one only prepares. Raises ValueError as
         ``identity`` does.
         """
 

@@ -39,7 +39,8 @@ class TextPass:
         some = self._texts[start : start + self._batch_size]
         batch = padded(some, self._batch_size) if loaded.fixed_batches else some
         with self._stopwatch.phase("forward"):
-            measures = self._model.run("texts", loaded.score, batch, pad=loaded.fixed_batches)
+            measures, busy_s = self._model.run("score", batch, pad=loaded.fixed_batches)
+        self._stopwatch.add_busy(busy_s)
         values = {name: values[: len(some)] for name, values in measures.items()}
         self.results.put(np.arange(start, start + len(some)), values)
 
@@ -91,5 +92,6 @@ class EncoderTextPass:
         # Filled up with copies of a text: a row of zeros is none.
         batch = batch[np.minimum(np.arange(self._batch_size), len(batch) - 1)]
         with self._stopwatch.phase("forward"):
-            measures = self._model.run(f"texts of {batch.shape[1]}", self._loaded.forward_texts, batch)
+            measures, busy_s = self._model.run("forward_texts", batch)
+        self._stopwatch.add_busy(busy_s)
         self.results.put(places, {name: values[: len(places)] for name, values in measures.items()})

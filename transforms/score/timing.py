@@ -79,6 +79,7 @@ class Stopwatch:
     """Adds up the seconds of phases over threads."""
 
     seconds: dict[Phase, float] = field(default_factory=lambda: {"decode": 0.0, "preprocess": 0.0, "forward": 0.0})
+    device_busy_s: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -94,3 +95,8 @@ class Stopwatch:
         """Count some seconds."""
         with self._lock:
             self.seconds[phase] += seconds
+
+    def add_busy(self, seconds: float) -> None:
+        """Count some seconds in which the GPU was busy."""
+        with self._lock:
+            self.device_busy_s += seconds

@@ -223,9 +223,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 
 def test_what_is_neither_cached_nor_to_be_had_is_one_line(hub: Hub) -> None:
-    with pytest.raises(
-        ValueError, match=r"owner/name: open_clip_config\.json is not in the hub's cache"
-    ) as raised:
+    with pytest.raises(ValueError, match=r"owner/name: open_clip_config\.json is not in the hub's cache") as raised:
         find_clip("hf-hub:owner/name", None, None, None)
     assert str(raised.value).endswith("Name or service not known")
     with pytest.raises(ValueError, match=r"laion2B-s34B-b79K: open_clip_model\.safetensors or"):

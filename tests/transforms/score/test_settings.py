@@ -34,7 +34,8 @@ def test_a_process_takes_its_share_of_the_cores() -> None:
     assert InferenceSettings().shared_among(1).threads == cores
     assert InferenceSettings().shared_among(2).threads == max(1, cores // 2)
     assert InferenceSettings().shared_among(1000).threads == 1
-    assert InferenceSettings(threads=7).shared_among(1000).threads == 7
+    shared = InferenceSettings(threads=7).shared_among(1000)
+    assert (shared.threads, shared.processes) == (7, 1000)
 
 
 def test_every_kind_is_a_scorer_of_its_own_word() -> None:
