@@ -91,9 +91,7 @@ def prepare_scorers(
 
 def measured_by(runs: Collection[ScorerRun]) -> dict[str, MeasuredBy]:
     """What a rule may call the model of each score, for ``check_models``."""
-    return {
-        column: by for run in runs for column, by in measured_columns(run.name, run.scorer, run.identity).items()
-    }
+    return {column: by for run in runs for column, by in measured_columns(run.name, run.scorer, run.identity).items()}
 
 
 def _brought(item: RecipeScorer, pool_columns: Collection[str]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -413,3 +414,13 @@ def test_timing_tells_where_the_time_goes(tiny_clip: Path, spool: Any) -> None:
     assert sum(timing.shares.values()) == pytest.approx(1)
     assert timing.binds in timing.told()
     assert timing.device_busy_s == 0
+
+
+def test_two_calls_at_a_time_do_not_mix(tiny_clip: Path, spool: Any) -> None:
+    scorers = {"clip": ClipScorer(model=str(tiny_clip)), "light": Brightness()}
+    frames = [spool.many(30), spool.many(45)]
+    expected = [measure_rows(scorers, rows, spool.read, settings()).frames for rows in frames]
+    with ThreadPoolExecutor(2) as callers:
+        found = list(callers.map(lambda rows: measure_rows(scorers, rows, spool.read, settings()).frames, frames * 3))
+    for frames_of_one, expected_of_one in zip(found, expected * 3, strict=True):
+        assert all(frames_of_one[name].equals(expected_of_one[name]) for name in scorers)
