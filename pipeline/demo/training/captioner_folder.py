@@ -25,6 +25,8 @@ def save_captioner(model: PreTrainedModel, processor: ProcessorMixin, folder: Pa
     """
     model.half().save_pretrained(folder)
     processor.save_pretrained(folder)
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**config, "dtype": "float32"}, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -82,7 +82,8 @@ def train(
     """Train a CLIP and write its folder: weights as float16 in safetensors, configuration, tokenizer.
 
     ``steps`` in all, in place of those of both courses. Returns what it was: sizes, courses and number of parameters.
-    Computes with two threads. Prints the parts of the loss every 100 steps.
+    Computes with two threads, so that the same seed gives the same weights on the same machine. Prints
+    the parts of the loss every 100 steps.
     """
     import torch
     from open_clip import CLIP

@@ -92,8 +92,19 @@ def measure_clip(folder: Path, scenes: int = 1000, rows: int = 2000) -> dict[str
     ``retrieval_at_1_of_100``: the share of pictures whose caption is nearest among a hundred. ``auc``: the chance that
     a true caption has a higher cosine than a wrong one of that kind; of ``partly_wrong`` of all four kinds. ``cut`` is
     a cosine that a recipe may use, and ``pool`` what that keeps of each planted kind in a demo pool of ``rows`` rows.
+    Computes with one thread, as scorers do.
     """
-    model = SmallClip(folder)
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _all_measured(SmallClip(folder), scenes, rows)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _all_measured(model: SmallClip, scenes: int, rows: int) -> dict[str, Any]:
     shown = [scene_at(HELD_OUT_SEED, number) for number in range(scenes)]
     pictures = model.of_pictures(picture_file(HELD_OUT_SEED, "plain", number) for number in range(scenes))
     codes = tuple(LANGUAGES)

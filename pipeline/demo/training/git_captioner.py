@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: A caption has at most 33 tokens.
 MAX_NEW_TOKENS = 40
-COURSE = Course(steps=3000, batch=64, learning_rate=3e-3, matrix_rate=0.02, weight_decay=0.02, warmup=50)
+COURSE = Course(steps=2000, batch=64, learning_rate=3e-3, matrix_rate=0.02, weight_decay=0.02, warmup=50)
 #: What a trained model must reach: number of ``measure`` → the least that it may be.
 BARS = {"facts": 0.9}
 
