@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +54,16 @@ def score(captions: Sequence[str], scenes: Sequence[Scene], language: str = "en"
 def measure_captioner(folder: Path, scenes: int = 1000) -> dict[str, Any]:
     """How well the captioner in a folder does on held-out scenes: the shares of ``score`` for its first prompt.
 
-    ``prompts`` has ``facts`` for the first prompt of each style and language, on a fifth of the scenes, with ``exact``:
-    the share that is word for word what was asked for. ``misled`` has ``facts`` where the prompt quotes the caption of
-    another picture.
+    ``misled`` has ``facts`` where the prompt quotes the caption of another picture; ``prompts`` has them for the first
+    prompt of each style and language, with ``exact``: the share that is word for word what was asked for. These are of
+    a fifth of the scenes.
     """
     model = Captioner(folder, ("llava",))
     shown, pictures = held_out(scenes)
     few = max(1, scenes // 5)
     measured = {"scenes": scenes, **score(model.captions(pictures, PROMPTS["short", "en"][0]), shown)}
     misled = _misled(model, shown[:few], pictures[:few])
-    return {**measured, "misled": misled, "prompts": dict(_by_prompt(model, shown[:few], pictures[:few]))}
+    return {**measured, "misled": misled, "prompts": _by_prompt(model, shown[:few], pictures[:few])}
 
 
 def _misled(model: Captioner, scenes: Sequence[Scene], pictures: Sequence[Image.Image]) -> float:
@@ -75,12 +75,15 @@ def _misled(model: Captioner, scenes: Sequence[Scene], pictures: Sequence[Image.
 
 def _by_prompt(
     model: Captioner, scenes: Sequence[Scene], pictures: Sequence[Image.Image]
-) -> Iterator[tuple[str, dict[str, float]]]:
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Style → language → ``facts`` and ``exact``."""
+    measured: dict[str, dict[str, dict[str, float]]] = {}
     for (style, language), prompts in PROMPTS.items():
         captions = model.captions(pictures, prompts[0])
         exact = [said == styled(scene, style, language) for said, scene in zip(captions, scenes, strict=True)]
-        right = score(captions, scenes, language)
-        yield prompts[0], {"facts": right["facts"], "exact": round(sum(exact) / len(exact), 4)}
+        numbers = {"facts": score(captions, scenes, language)["facts"], "exact": round(sum(exact) / len(exact), 4)}
+        measured.setdefault(style, {})[language] = numbers
+    return measured
 
 
 def measure_git_captioner(folder: Path, scenes: int = 1000) -> dict[str, Any]:
