@@ -1,6 +1,7 @@
 """Decoding, preprocessing and forward of pairs, each alone, on one core: milliseconds a pair, as one line of JSON.
 
-``python clip_parts.py SHARDS MODEL PAIRS``; the functions are those that the scoring step calls.
+``python clip_parts.py SHARDS MODEL PAIRS DEVICE``; the functions are those that the scoring step calls. With another
+device than ``cpu``, forward is left out.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from pairmill.transforms.score.stored_image import decode_stored
 BATCH = 8
 
 
-def measure(loaded: Any, bodies: list[bytes], captions: list[str]) -> dict[str, float]:
-    """Milliseconds a pair of each part."""
+def measure(loaded: Any, bodies: list[bytes], captions: list[str], forward: bool) -> dict[str, float]:
+    """Milliseconds a pair of each part; 0 for forward where it is left out."""
     seconds = dict.fromkeys(("decode", "preprocess", "forward"), 0.0)
     for start in range(0, len(bodies), BATCH):
         begun = perf_counter()
@@ -32,14 +33,16 @@ def measure(loaded: Any, bodies: list[bytes], captions: list[str]) -> dict[str, 
         decoded = perf_counter()
         batch = np.stack([loaded.prepare(image) for image in images])
         prepared = perf_counter()
-        loaded.forward(batch)
+        if forward:
+            loaded.forward(batch)
         seconds["decode"] += decoded - begun
         seconds["preprocess"] += prepared - decoded
         seconds["forward"] += perf_counter() - prepared
     begun = perf_counter()
     ids, _ = loaded.tokenise(captions)
     tokenised = perf_counter()
-    forward_texts(loaded, ids)
+    if forward:
+        forward_texts(loaded, ids)
     seconds["preprocess"] += tokenised - begun
     seconds["forward"] += perf_counter() - tokenised
     return {part: 1000 * spent / len(bodies) for part, spent in seconds.items()}
@@ -56,16 +59,17 @@ def forward_texts(loaded: Any, ids: np.ndarray) -> None:
 
 
 def main() -> None:
-    shards, model, pairs = sys.argv[1:]
+    shards, model, pairs, device = sys.argv[1:]
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     samples = wds.WebDataset(shards, shardshuffle=False, empty_check=False).to_tuple("jpg", "txt")
     some = list(itertools.islice(samples, int(pairs)))
     bodies = [body for body, _ in some]
     captions = [text.decode() for _, text in some]
-    loaded = ClipScorer(model=str(Path(model))).load("cpu", "fp32")
+    loaded = ClipScorer(model=str(Path(model))).load("cpu" if device == "cpu" else "meta", "fp32")
     single_threaded()
-    measure(loaded, bodies[:BATCH], captions[:BATCH])  # to warm up
-    print(json.dumps(measure(loaded, bodies, captions)))
+    forward = device == "cpu"
+    measure(loaded, bodies[:BATCH], captions[:BATCH], forward)  # to warm up
+    print(json.dumps(measure(loaded, bodies, captions, forward)))
 
 
 if __name__ == "__main__":

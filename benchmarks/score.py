@@ -1,4 +1,4 @@
-"""How fast pairs are scored on the CPU: one command, two ratios for each model.
+"""How fast pairs are scored: one command, two ratios for each model.
 
 ``pairmill run`` scores a spool that an earlier run of it filled with real photographs. Its scoring stage, from the
 first stored byte to the last committed column, model loading included, is held against
@@ -8,6 +8,9 @@ first stored byte to the last committed column, model loading included, is held 
 - with --peer, clip-retrieval's inference over some of them, for models that open_clip has by name.
 
 The loop's similarities must be those of the run, or there is no ratio.
+
+With ``--device cuda`` the bar is another: the GPU busy nine tenths of the time, or nine tenths of what all cores decode
+and preprocess when they do nothing else.
 
 All are repeated in turn. Always exits 0; the bars are told. Give enough --pairs for stages of a minute or more: a model
 is loaded in seconds.
@@ -34,15 +37,18 @@ from photo_pool import ROOT, alone, lay_photographs
 CORES = len(os.sched_getaffinity(0))
 PARTS = Bar("scoring stage against all cores at the three parts' speed", 0.9)
 LOOP = Bar("scoring stage against the plain loop (pairs per second)", 1.0)
+BUSY = Bar("part of the time in which the GPU is busy", 0.9)
+BARE = Bar("scoring stage against bare decoding and preprocessing on all cores", 0.9)
 PEER = Bar("scoring stage against clip-retrieval (pairs per second)", 1.0)
 
 
 class Bench:
     """One spool of photographs, and the ways to score it with a model."""
 
-    def __init__(self, folder: Path, pairs: int, size: int) -> None:
+    def __init__(self, folder: Path, pairs: int, size: int, inference: dict[str, str]) -> None:
         self._folder = folder
         self._size = size
+        self._inference = inference
         self._log = folder / "runs.log"
         self._pairs = pairs
         photographs = folder / "photographs"
@@ -56,19 +62,23 @@ class Bench:
         self.first_shard = str(shards[0])
         self.shards = f"{shards[0].parent}/train-{{00000..{len(shards) - 1:05d}}}-of-{len(shards):05d}.tar"
 
-    def stage(self, model: Path, workers: int) -> float:
-        """Pairs a second of the scoring stage."""
-        recipe = self._recipe("score", scorers={"clip": {"clip": {"model": str(model)}}}, inference={"device": "cpu"})
+    def stage(self, model: Path, workers: int) -> tuple[float, float]:
+        """Pairs a second of the scoring stage, and the part of its time in which a GPU was busy."""
+        recipe = self._recipe("score", scorers={"clip": {"clip": {"model": str(model)}}}, inference=self._inference)
         self._forget_scores()
         told = self._run(recipe, "scored", workers)["score"]["images"]
         shares = ", ".join(f"{phase} {share:.0%}" for phase, share in told["shares"].items())
         rate = told["measured"] / told["wall_seconds"]
-        print(f"  {workers} workers: {rate:.1f} pairs/s over {told['wall_seconds']:.0f} s; {shares}", flush=True)
-        return float(rate)
+        busy = told["device_busy_seconds"] / told["wall_seconds"]
+        on_gpu = f"; GPU busy {busy:.0%}" if busy else ""
+        print(
+            f"  {workers} workers: {rate:.1f} pairs/s over {told['wall_seconds']:.0f} s; {shares}{on_gpu}", flush=True
+        )
+        return float(rate), float(busy)
 
     def parts(self, model: Path, pairs: int) -> float:
         """Pairs a second of all cores, if each did the three parts of a pair one after another and nothing else."""
-        told = self._json("clip_parts.py", self.shards, model, pairs)
+        told = self._json("clip_parts.py", self.shards, model, pairs, self._inference["device"])
         each = ", ".join(f"{phase} {ms:.2f}" for phase, ms in told.items())
         print(f"  alone on one core, ms a pair: {each}", flush=True)
         return 1000 * CORES / sum(told.values())
@@ -142,7 +152,7 @@ def compare(bench: Bench, model: Path, arguments: argparse.Namespace) -> None:
     for number in range(arguments.repeats):
         print(f"pass {number + 1}", flush=True)
         alone_rate = bench.parts(model, arguments.part_pairs)
-        stage = max(bench.stage(model, workers) for workers in sorted({1, CORES}))
+        stage = max(bench.stage(model, workers)[0] for workers in sorted({1, CORES}))
         loop = max(bench.loop(model, arguments.loop_pairs, *how) for how in loops)
         against_parts.append(stage / alone_rate)
         against_loop.append(stage / loop)
@@ -156,6 +166,22 @@ def compare(bench: Bench, model: Path, arguments: argparse.Namespace) -> None:
         print(PEER.told(against_peer))
 
 
+def compare_on_gpu(bench: Bench, model: Path, arguments: argparse.Namespace) -> None:
+    """Run all in turn and print how busy the GPU is, and how near the stage comes to what the cores can decode."""
+    shares, ratios = [], []
+    for number in range(arguments.repeats):
+        print(f"pass {number + 1}", flush=True)
+        bare = bench.parts(model, arguments.part_pairs)
+        stage, busy = max(
+            bench.stage(model, workers) for workers in sorted({1, CORES // 4 or 1, CORES // 2 or 1, CORES})
+        )
+        print(f"  stage {stage:.0f}, bare decoding and preprocessing on all cores {bare:.0f} pairs/s", flush=True)
+        shares.append(busy)
+        ratios.append(stage / bare)
+    print(BUSY.told(shares))
+    print(BARE.told(ratios))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["small", "ViT-B-32"], help="small, or names of open_clip")
@@ -164,6 +190,8 @@ def main() -> None:
     parser.add_argument("--loop-pairs", type=int, default=1_000, help="how many pairs the plain loop scores")
     parser.add_argument("--peer", action="store_true", help="measure clip-retrieval too (its environment takes 7 GB)")
     parser.add_argument("--size", type=int, default=512, help="longest side of the stored images")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--precision", default="fp32", help="fp32, bf16 or fp16")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=ROOT / ".cache" / "benchmarks" / "score")
     arguments = parser.parse_args()
@@ -172,11 +200,12 @@ def main() -> None:
         shutil.rmtree(arguments.folder, ignore_errors=True)
         arguments.folder.mkdir(parents=True)
         try:
-            bench = Bench(arguments.folder, arguments.pairs, arguments.size)
+            inference = {"device": arguments.device, "precision": arguments.precision}
+            bench = Bench(arguments.folder, arguments.pairs, arguments.size, inference)
             for name in arguments.models:
                 model = clip_folder(name, arguments.folder.parent / "clips")
                 print(f"{name}: {arguments.pairs:,} pairs stored at {arguments.size} px", flush=True)
-                compare(bench, model, arguments)
+                (compare if arguments.device == "cpu" else compare_on_gpu)(bench, model, arguments)
         finally:
             shutil.rmtree(arguments.folder, ignore_errors=True)
 

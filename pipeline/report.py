@@ -35,7 +35,7 @@ def build_report(job: Job, ledger: pl.DataFrame, seconds: float) -> dict[str, An
     stored_bytes = statuses.pop("stored_bytes", 0)
     by_stage = {
         stage: {row["reason"]: row["rows"] for row in rejected.filter(pl.col("stage") == stage).iter_rows(named=True)}
-        for stage in (READ, RULES, FETCH, DUPLICATES, SELECTION)
+        for stage in (READ, RULES, FETCH, DUPLICATES, *((SELECTION,) if job.late_selections else ()))
     }
     totals: dict[str, int] = {}
     for reasons in by_stage.values():

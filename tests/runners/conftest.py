@@ -29,7 +29,7 @@ from pairmill.pipeline.work import LOCK_NAME
 ROWS = 120
 BLOCK_ROWS = 20
 #: A run that takes longer hangs.
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 @dataclass

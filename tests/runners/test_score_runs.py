@@ -14,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Build, Mill, Served
 
+DEMO_CLIP = Path(__file__).resolve().parents[2] / "pipeline" / "demo" / "trained" / "clip"
 #: A scorer of these tests' own, without torch. It notes every call in a file, and may be slow.
 HANDLER = '''
 import json, os, time
@@ -65,7 +66,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     return Calls(tmp_path / "calls.jsonl")
 
 
-def write_recipe(folder: Path, name: str, at_least: float = 0.0, **scorers: dict[str, Any]) -> Path:
+def write_recipe(folder: Path, name: str, at_least: float = 0.0, column: str = "", **scorers: dict[str, Any]) -> Path:
     handler = {"handler": {"handler": "brightness_of_tests.Brightness", "outputs": ["value"]}}
     recipe = {
         "name": name,
@@ -73,7 +74,7 @@ def write_recipe(folder: Path, name: str, at_least: float = 0.0, **scorers: dict
         "language": "off",
         "scorers": scorers or {"grey": handler},
         "inference": {"batch_size": 4, "device": "cpu"},
-        "rules": [{"column_range": {"column": f"{next(iter(scorers), 'grey')}_value", "at_least": at_least}}],
+        "rules": [{"column_range": {"column": column or f"{next(iter(scorers), 'grey')}_value", "at_least": at_least}}],
     }
     path = folder / f"{name}.yaml"
     path.write_text(json.dumps(recipe))
@@ -98,6 +99,41 @@ def test_workers_change_no_byte_and_each_loads_once(mill: Mill, fresh: Build, ca
         assert other.dataset() == fresh.dataset()
         assert mill.files(other.out / "ledger") == mill.files(fresh.out / "ledger")
     assert len({told["process"] for told in calls.read()}) > 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # several runs that load torch in every worker
+def test_a_real_clip_gives_the_same_bits_by_one_two_and_four_workers(mill: Mill, fresh: Build, tmp_path: Path) -> None:
+    clip = {"clip": {"model": str(DEMO_CLIP), "embeddings": ["image", "text"]}}
+    recipe = write_recipe(tmp_path, "clip", at_least=0.24, column="clip_similarity", clip=clip)
+    mill.run(fresh, "--quiet", recipe=recipe)
+    assert fresh.report()["rejected"]["clip_similarity_too_low"] > 5
+    for workers in ("2", "4"):
+        other = replace(fresh, out=tmp_path / f"by-{workers}", work=tmp_path / f"work-{workers}")
+        mill.run(other, "--quiet", "--workers", workers, recipe=recipe)
+        assert other.dataset() == fresh.dataset()
+        assert mill.files(other.out / "ledger") == mill.files(fresh.out / "ledger")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # several runs that load torch in every worker
+def test_a_row_that_a_looser_recipe_adds_gets_the_score_that_it_would_have_got_among_the_others(
+    mill: Mill, fresh: Build, tmp_path: Path
+) -> None:
+    recipe = write_recipe(tmp_path, "clip", column="clip_similarity", clip={"clip": {"model": str(DEMO_CLIP)}})
+    for words in (12, 0):
+        settings = ("--set", f"rules=[{{caption_length: {{min_words: {words}, min_chars: 0}}}}]")
+        mill.run(replace(fresh, out=tmp_path / f"apart-{words}"), "--quiet", *settings, recipe=recipe)
+    assert parts_of_scores(fresh.work) == {0, 1}
+    at_once = replace(fresh, out=tmp_path / "at-once", work=tmp_path / "new")
+    mill.run(at_once, "--quiet", *settings, recipe=recipe)
+    assert parts_of_scores(at_once.work) == {0}
+    assert mill.files(tmp_path / "apart-0" / "dataset") == mill.files(at_once.out / "dataset")
+
+
+def parts_of_scores(work: Path) -> set[int]:
+    """The parts that scores came in."""
+    return {int(path.stem.partition(".p")[2]) for path in work.glob("columns/score-*/*/*.parquet")}
 
 
 def test_another_threshold_asks_no_model(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pairmill.sharding.embeddings import EmbeddingFormat
 from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.duplicate_settings import DuplicateSettings
 from pairmill.transforms.fetch.settings import FetchSettings
@@ -17,6 +18,7 @@ from pairmill.transforms.image.settings import ImageSettings
 from pairmill.transforms.job import Job
 from pairmill.transforms.lanes import lay_lanes, save_lanes
 from pairmill.transforms.pool.spec import PoolSpec
+from pairmill.transforms.score.settings import InferenceSettings
 from pairmill.transforms.shard_order import ShardSettings
 
 MakeJob = Callable[..., Job]
@@ -48,6 +50,11 @@ def make_job() -> MakeJob:
             fetch_store=store("fetch"),
             rules=(),
             duplicates=DuplicateSettings(),
+            scorers=(),
+            embedders={},
+            inference=InferenceSettings(),
+            embeddings=EmbeddingFormat(),
+            selections=(),
             splits=(),
             shards=ShardSettings(),
         )

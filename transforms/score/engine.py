@@ -35,13 +35,17 @@ from pairmill.transforms.score.scorer import (
     Scorer,
     check_scorers,
 )
-from pairmill.transforms.score.settings import InferenceSettings
+from pairmill.transforms.score.settings import InferenceSettings, SharedInference
 from pairmill.transforms.score.tasks import Tasks
 from pairmill.transforms.score.text_pass import EncoderTextPass, TextPass
 from pairmill.transforms.score.timing import Stopwatch, Timing
 
 #: The batch where the settings name none. On a core of a CPU larger ones are no faster; a GPU wants them large.
 _BATCH_ON_CPU, _BATCH_ON_GPU = 8, 256
+
+
+#: The scorers, as their parameters print, that fit together.
+_checked: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,9 @@ def measure_rows(
     other row. Raises ValueError where a model or the device is wrong, PairmillError where memory does not suffice.
     """
     started = perf_counter()
-    check_scorers(scorers)
+    if (told := repr(scorers)) not in _checked:  # reads files
+        check_scorers(scorers)
+        _checked.add(told)
     device = device_of(scorers, settings)
     models = {name: _model(scorer, device, settings) for name, scorer in scorers.items()}
     batch_size = settings.batch_size or (_BATCH_ON_CPU if device == "cpu" else _BATCH_ON_GPU)
@@ -98,9 +104,10 @@ def device_of(scorers: Mapping[str, Scorer], settings: InferenceSettings) -> str
 
 def _model(scorer: Scorer, device: str, settings: InferenceSettings) -> Model:
     """The model of a scorer: of this process, or of the server where several processes share a GPU."""
-    if device == "cpu" or settings.processes == 1 or not scorer.on_device or scorer.embedder is not None:
-        return get_model(scorer, device, settings.precision)
-    return get_server(device).get_model(scorer, settings.precision)
+    several = isinstance(settings, SharedInference) and settings.processes > 1
+    if several and device != "cpu" and scorer.on_device and scorer.embedder is None:
+        return get_server(device).get_model(scorer, settings.precision)
+    return get_model(scorer, device, settings.precision)
 
 
 class _Scoring:

@@ -110,16 +110,14 @@ class ModelServer:
     def _connected(self) -> socket.socket:
         """A connection to the server, which is started where there is none."""
         place = self._folder / f"{self._device.replace(':', '-')}.sock"
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        found = os.lstat(self._folder)
-        if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
-            raise PairmillError(f"{self._folder} is no folder of this user alone; remove it, or set TMPDIR")
+        _make_folder(self._folder)
         with suppress(OSError):
             return _connect(place)
         with open(place.with_suffix(".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # one worker starts it, the others then find it
             with suppress(OSError):
                 return _connect(place)
+            _make_folder(self._folder)  # a server that left may have removed it meanwhile
             place.unlink(missing_ok=True)
             return self._started(place)
 
@@ -133,6 +131,8 @@ class ModelServer:
             with suppress(OSError):
                 return _connect(place)
             time.sleep(0.05)
+        with suppress(OSError):  # of another worker, which began at the same moment
+            return _connect(place)
         process.kill()
         last = log.read_text(errors="replace").strip().splitlines()[-1:]
         raise PairmillError(f"the process for the models on {self._device} did not start: {' '.join(last)}")
@@ -172,8 +172,18 @@ def serve(place: Path, device: str) -> None:
         if threads:
             idle_since = time.monotonic()
         threads = [thread for thread in threads if thread.is_alive()]
-    place.unlink(missing_ok=True)
     listener.close()
+    _tidy(place)
+
+
+def _tidy(place: Path) -> None:
+    """Leave nothing behind, unless a worker is just about to start another server."""
+    lock = place.with_suffix(".lock")
+    with suppress(OSError), open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in (place, place.with_suffix(".log"), lock):
+            path.unlink(missing_ok=True)
+        place.parent.rmdir()
 
 
 def _answer(connection: socket.socket, device: str) -> None:
@@ -244,6 +254,14 @@ def _read(connection: socket.socket, buffer: Any) -> Any:
             raise EOFError
         place += count
     return buffer
+
+
+def _make_folder(folder: Path) -> None:
+    """A folder that nobody else can open: who could put a socket there would be believed."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = os.lstat(folder)
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
+        raise PairmillError(f"{folder} is no folder of this user alone; remove it, or set TMPDIR")
 
 
 def _connect(place: Path) -> socket.socket:

@@ -106,7 +106,8 @@ def forget_models() -> None:
     with _lock:
         _models.clear()
         for device in _devices.values():
-            device.free_memory()
+            if device.pins:
+                device.free_memory()
 
 
 def padded(batch: Any, size: int) -> Any:

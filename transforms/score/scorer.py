@@ -109,7 +109,8 @@ class LoadedImageScorer(ABC):
     #: None: ``prepare`` gives any object, and ``forward`` gets a list of them.
     input_shape: tuple[int, ...] | None
     input_dtype: npt.DTypeLike = np.uint8
-    #: The text column that is scored together with the picture: ``forward`` gets a list of (prepared, text).
+    #: The text column that is scored together with the picture: ``forward`` gets a list of (prepared, text), and
+    #: ``input_shape`` is None.
     with_text: str | None = None
 
     @abstractmethod

@@ -27,8 +27,12 @@ class Tasks:
 
     def wait(self) -> None:
         """Return when all is done; raises what the first failed task raised, once no task runs any more."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._open == 0)
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: self._open == 0)
+        except BaseException as interrupt:  # Ctrl-C: what was not begun is left
+            self._error = self._error or interrupt
+            raise
         if self._error is not None:
             raise self._error
 
