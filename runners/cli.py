@@ -8,13 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pairmill.runners.dataset_commands import add_dataset_commands
+from pairmill.runners.runner_arguments import (
+    add_runner_arguments,
+    add_worker_pool,
+    choice_of,
+    split_beam_options,
+)
 from pairmill.sharding.errors import PairmillError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code: 0 done, 1 failed, 2 used wrongly."""
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    words, beam_options = split_beam_options(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(words)
+    if beam_options:
+        arguments.beam_options = beam_options
     try:
         return int(arguments.command(arguments))
     except PairmillError as error:
@@ -77,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(command=_train_text_classifier)
     add_dataset_commands(commands)
+    add_worker_pool(commands)
     _add_translate_table(commands)
     recipes = commands.add_parser("recipes", help="list the shipped recipes, or the rules")
     recipes.add_argument("--rules", action="store_true", help="list the rules with their reasons and sources")
@@ -103,7 +113,6 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument(
         "--against", action="append", default=[], type=Path, metavar="BUILD", help="leave out what this build kept"
     )
-    run.add_argument("--workers", type=int, default=1, help="worker processes on this machine (default: 1)")
     run.add_argument(
         "--steps",
         choices=("all", "select"),
@@ -112,6 +121,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     run.add_argument("--no-space-check", action="store_true", help="start although the disk looks too small")
     run.add_argument("--quiet", action="store_true", help="no progress bar and no table")
+    add_runner_arguments(run)
     run.set_defaults(command=_run)
 
 
@@ -181,7 +191,7 @@ def _run(arguments: argparse.Namespace) -> int:
         pool=arguments.pool,
         settings=tuple(arguments.set),
         against=tuple(arguments.against),
-        workers=arguments.workers,
+        runner=choice_of(arguments),
         check_space=not arguments.no_space_check,
         quiet=arguments.quiet,
         steps=arguments.steps,

@@ -15,6 +15,7 @@ from pairmill.pipeline.demo.server import serve_folder
 from pairmill.pipeline.demo.translations import translation_counts
 from pairmill.pipeline.demo.truth import caption_counts, similarity_counts, truth_table
 from pairmill.runners.run_command import run_recipe
+from pairmill.runners.runner_choice import RunnerChoice
 
 
 def run_demo(out: Path, rows: int, workers: int) -> int:
@@ -31,7 +32,7 @@ def run_demo(out: Path, rows: int, workers: int) -> int:
             out,
             pool=str(pool / POOL_FILE),
             settings=(f"fetch.allow_hosts=['{host}']",),
-            workers=workers,
+            runner=RunnerChoice(workers=workers),
         )
     truth, ledger = truth_of_pool(pool / POOL_FILE), ledger_rows(out)
     print_truth(truth_table(truth, ledger))

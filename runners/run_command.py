@@ -15,8 +15,10 @@ from pairmill.pipeline.select_build import run_selection
 from pairmill.pipeline.space import check_select_space
 from pairmill.pipeline.space import check_space as require_space
 from pairmill.runners.progress import Progress, print_funnel
+from pairmill.runners.quick_beam import quick_beam
+from pairmill.runners.runner_choice import RunnerChoice
+from pairmill.runners.submit import run_on
 from pairmill.runners.worker import dismiss, start_worker
-from pairmill.sharding.errors import UsageError
 from pairmill.transforms.pool_choice.choice import Choice
 
 
@@ -27,32 +29,34 @@ def run_recipe(
     pool: str | None = None,
     settings: tuple[str, ...] = (),
     against: tuple[Path, ...] = (),
-    workers: int = 1,
+    runner: RunnerChoice | None = None,
     check_space: bool = True,
     quiet: bool = False,
     steps: str = "all",
 ) -> int:
     """Make a dataset, or with ``steps`` ``select`` decide what the pool's columns tell and fetch nothing; returns 0.
 
+    ``runner`` says where the work is done (default: in this process).
+
     Raises UsageError before any work, PairmillError for a run that failed.
     """
-    if workers < 1:
-        raise UsageError(f"--workers {workers}: give at least 1")
+    runner = runner or RunnerChoice()
     loaded = load_recipe(find_recipe(recipe), pool, settings, against)
     work = work or out / "work"
-    prepared = prepare(loaded, out, work, lanes=workers)
+    prepared = prepare(loaded, out, work, lanes=runner.lanes)
     if check_space:
         if steps == "select":
             check_select_space(prepared, out)
         else:
             require_space(prepared, out, work)
     # The workers load while this process does.
-    started = [start_worker() for _ in range(workers)] if workers > 1 else []
+    alone = runner.is_cluster or runner.workers == 1
+    started = [] if alone else [start_worker() for _ in range(runner.workers)]
     try:
         if steps == "select":
-            report = _select(prepared, work, workers, started)
+            report = _select(prepared, work, runner, started)
         else:
-            report = _build(prepared, work, workers, started, quiet)
+            report = _build(prepared, work, runner, started, quiet)
     finally:
         dismiss(started)
     if not quiet:
@@ -61,15 +65,16 @@ def run_recipe(
 
 
 def _build(
-    prepared: Prepared, work: Path, workers: int, started: list[subprocess.Popen[bytes]], quiet: bool
+    prepared: Prepared, work: Path, runner: RunnerChoice, started: list[subprocess.Popen[bytes]], quiet: bool
 ) -> dict[str, object]:
-    from pairmill.runners.direct import run_direct
+    with quick_beam():
+        from pairmill.transforms.wiring import BuildDataset
 
     def execute(ready: Prepared) -> None:
         gc.freeze()  # what was loaded stays: no collection need look at it again, the last one neither
         try:
             with Progress(ready, enabled=not quiet):
-                run_direct(ready, workers, started)
+                run_on(runner, ready.segments, BuildDataset(ready.job), ready.job.build, started)
         finally:
             if "torch" in sys.modules:  # parts of it complain at the end of what nobody took apart
                 gc.unfreeze()
@@ -77,13 +82,15 @@ def _build(
     return run_build(prepared, work, execute)
 
 
-def _select(prepared: Prepared, work: Path, workers: int, started: list[subprocess.Popen[bytes]]) -> dict[str, object]:
-    from pairmill.runners.direct import run_graph
-    from pairmill.transforms.wiring import ChooseRows
+def _select(
+    prepared: Prepared, work: Path, runner: RunnerChoice, started: list[subprocess.Popen[bytes]]
+) -> dict[str, object]:
+    with quick_beam():
+        from pairmill.transforms.wiring import ChooseRows
 
     def execute(choice: Choice) -> None:
         gc.freeze()
-        run_graph(prepared.segments, ChooseRows(choice), choice.job.build, workers, started)
+        run_on(runner, prepared.segments, ChooseRows(choice), choice.job.build, started)
 
     return run_selection(prepared, work, execute)
 

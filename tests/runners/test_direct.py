@@ -13,10 +13,13 @@ import polars as pl
 import pytest
 
 from pairmill.pipeline.build import prepare, run_build
+from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.recipe import load_recipe
 from pairmill.runners import direct
 from pairmill.runners.cli import main
-from pairmill.runners.direct import run_direct, told_plainly
+from pairmill.runners.plain_error import told_plainly
+from pairmill.runners.runner_choice import RunnerChoice
+from pairmill.runners.submit import run_on
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.transforms import wiring
 from pairmill.transforms.pool.spec import PoolError
@@ -28,6 +31,10 @@ def bytes_of(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def _run_here(ready: Prepared) -> None:
+    run_on(RunnerChoice(), ready.segments, wiring.BuildDataset(ready.job), ready.job.build)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +145,7 @@ def failed(recipe: Path, out: Path, monkeypatch: pytest.MonkeyPatch, error: Exce
     prepared = prepare(load_recipe(recipe), out, out / "work", 1)
     monkeypatch.setattr(wiring, "measure_captions", _Fails(error))
     with pytest.raises(PairmillError) as raised:
-        run_build(prepared, out / "work", lambda ready: run_direct(ready, 1))
+        run_build(prepared, out / "work", _run_here)
     assert "\n" not in str(raised.value)
     assert (out / "error.txt").is_file()
     return raised.value
@@ -167,7 +174,7 @@ def test_the_same_command_goes_on_after_a_failure(
     failed(recipe, tmp_path / "b", monkeypatch, ValueError("odd"))
     monkeypatch.undo()
     prepared = prepare(load_recipe(recipe), tmp_path / "b", tmp_path / "b" / "work", 1)
-    report = run_build(prepared, tmp_path / "b" / "work", lambda ready: run_direct(ready, 1))
+    report = run_build(prepared, tmp_path / "b" / "work", _run_here)
     assert report["kept"] == 24
     assert not (tmp_path / "b" / "error.txt").exists()
 

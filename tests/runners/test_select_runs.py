@@ -6,20 +6,12 @@ import hashlib
 import json
 from pathlib import Path
 
-import apache_beam as beam
 import numpy as np
 import polars as pl
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.local_job_service import LocalJobServicer
-from apache_beam.runners.portability.portable_runner import PortableRunner
 
-from pairmill.pipeline.build import prepare
-from pairmill.pipeline.recipe import load_recipe
-from pairmill.pipeline.select_build import run_selection
 from pairmill.runners.cli import main
-from pairmill.transforms.pool_choice.choice import Choice
-from pairmill.transforms.wiring import ChooseRows
 
 ROWS, FILES = 4000, 8
 
@@ -101,17 +93,11 @@ def test_workers_change_no_byte(recipe: Path, by_one: dict[str, str], tmp_path: 
 
 
 def test_the_portable_runner_changes_no_byte(recipe: Path, by_one: dict[str, str], tmp_path: Path) -> None:
-    prepared = prepare(load_recipe(recipe), tmp_path / "build", tmp_path / "work", lanes=1)
     service = LocalJobServicer(str(tmp_path / "staged"))
-    port = service.start_grpc_server()
-
-    def execute(choice: Choice) -> None:
-        options = PipelineOptions([f"--job_endpoint=localhost:{port}", "--environment_type=LOOPBACK"])
-        with beam.Pipeline(runner=PortableRunner(), options=options) as pipeline:
-            _ = pipeline | "Segments" >> beam.Create(prepared.segments) | "Build" >> ChooseRows(choice)
-
+    where = ["--job-endpoint", f"localhost:{service.start_grpc_server()}", "--environment-type", "LOOPBACK"]
     try:
-        run_selection(prepared, tmp_path / "work", execute)
+        command = ["run", str(recipe), "--out", str(tmp_path / "build"), "--steps", "select", "--workers", "2"]
+        assert main([*command, "--runner", "portable", *where]) == 0
     finally:
         service.stop()
     assert written(tmp_path / "build") == by_one

@@ -1,0 +1,29 @@
+"""Spark: Beam's job server turns the graph into a job of a running standalone cluster."""
+
+from __future__ import annotations
+
+import re
+
+from pairmill.runners.portable import check_job_service, check_reachable, portable_options
+from pairmill.runners.quick_beam import quick_beam
+from pairmill.runners.runner_choice import RunnerChoice
+
+with quick_beam():
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.spark_runner import SparkRunner
+    from apache_beam.runners.runner import PipelineRunner
+
+
+def spark_runner(choice: RunnerChoice) -> tuple[PipelineRunner, PipelineOptions]:
+    """The runner and options for a master. Raises PairmillError where nothing answers at its address."""
+    options = [*portable_options(choice), "--sdk_worker_parallelism=0"]
+    if choice.spark_master is not None:
+        found = re.fullmatch(r"spark://([^,/]+)\S*", choice.spark_master)
+        if found:
+            check_reachable("--spark-master", found[1])
+        options.append(f"--spark_master_url={choice.spark_master}")
+    if choice.job_endpoint is not None:
+        check_job_service("--job-endpoint", choice.job_endpoint)
+    if choice.job_server_jar is not None:
+        options.append(f"--spark_job_server_jar={choice.job_server_jar}")
+    return SparkRunner(), PipelineOptions([*options, *choice.beam_options])
