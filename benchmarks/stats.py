@@ -74,7 +74,7 @@ def widen_metadata(dataset: Path, samples: int) -> None:
                 "width": width,
                 "height": chance.integers(200, 2000, count).astype(np.int32),
                 "lang": np.array(["en", "de", "fr"])[chance.integers(0, 3, count)],
-                "caption": [f"a caption of {n} words and some more" for n in width.tolist()],
+                "caption": [f"caption {start + i} of {n} words and some more" for i, n in enumerate(width.tolist())],
             }
         ).write_parquet(dataset / "metadata" / f"{start:09d}.parquet")
 

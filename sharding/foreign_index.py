@@ -18,8 +18,8 @@ from pairmill.sharding.sample_index import (
     energon_index_name,
 )
 from pairmill.sharding.samples import TarSample, group_samples
-from pairmill.sharding.scan import IMAGE_MEMBERS
 from pairmill.sharding.shard import ShardInfo
+from pairmill.sharding.shard_scan import IMAGE_MEMBERS
 from pairmill.sharding.statistics import split_of
 from pairmill.sharding.tar import DamagedTarError, padding, walk_tar
 

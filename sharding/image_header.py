@@ -9,8 +9,8 @@ Reader = Callable[[int, int], bytes]
 
 _READ_BYTES = 4096
 _MAX_SEGMENTS = 4096  # real files have a few dozen; an image made of four-byte segments must not hold the reader up
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # not: Huffman tables, reserved, arithmetic coding
-_NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
+START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # not: Huffman tables, reserved, arithmetic coding
+NO_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -41,9 +41,9 @@ def _jpeg_size(head: bytes, read: Reader) -> tuple[int, int] | None:
         marker = segment[1]
         if marker == 0xFF:  # a fill byte
             offset += 1
-        elif marker in _NO_LENGTH:
+        elif marker in NO_LENGTH:
             offset += 2
-        elif marker in _START_OF_FRAME:
+        elif marker in START_OF_FRAME:
             if len(segment) < 9:
                 return None
             return int.from_bytes(segment[7:9], "big"), int.from_bytes(segment[5:7], "big")

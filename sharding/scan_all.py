@@ -9,7 +9,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from pairmill.sharding.scan import ShardScan, scan_shard
+from pairmill.sharding.scan import scan_shard
+from pairmill.sharding.shard_scan import ShardScan
 
 #: Below this a second process costs more than it saves: a header is some microseconds, a start half a second.
 LEAST_BYTES = 1 << 30

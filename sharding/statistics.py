@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pairmill.sharding.scan import ShardScan
+from pairmill.sharding.shard_scan import ShardScan
 
 BINS = 16
 _SHARD = re.compile(r"(.+)-\d{5,}-of-\d{5,}")

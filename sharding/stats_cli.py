@@ -20,8 +20,8 @@ from pairmill.sharding.foreign_index import index_shards
 from pairmill.sharding.manifest import MANIFEST_NAME, Manifest, ManifestError, read_manifest
 from pairmill.sharding.metadata import Metadata, read_metadata
 from pairmill.sharding.publish import FileSum
-from pairmill.sharding.scan import ShardScan, record_drift
 from pairmill.sharding.scan_all import scan_all
+from pairmill.sharding.shard_scan import ShardScan, record_drift
 from pairmill.sharding.statistics import DatasetStatistics, dataset_statistics, split_of
 from pairmill.sharding.stats_table import print_statistics
 from pairmill.sharding.topology import Topology, judge_topology

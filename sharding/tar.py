@@ -30,7 +30,7 @@ _LONG_NAME_BYTES = 1 << 20
 _WINDOW_BYTES = 4096
 _REGULAR = "0"
 _NO_DATA_TYPES = frozenset("123456")  # links, devices, folders and FIFOs hold none, whatever their size field says
-_DATA_AFTER_END_BYTES = 1 << 20
+DATA_AFTER_END_BYTES = 1 << 20
 
 
 class ByteSink(Protocol):
@@ -224,7 +224,7 @@ class _Walk:
         return "the checksum of the header is wrong"
 
     def _check_end(self, offset: int) -> None:
-        rest = self._read_at(_DATA_AFTER_END_BYTES, offset + BLOCK_BYTES)
+        rest = self._read_at(DATA_AFTER_END_BYTES, offset + BLOCK_BYTES)
         if len(rest) < BLOCK_BYTES:
             raise DamagedTarError(self._path, offset, "truncated: one zero block where two end a tar")
         if rest.count(0) != len(rest):

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from os import cpu_count
 from pathlib import Path
 
 from pairmill.sharding.fault import Fault, FaultCounter
 from pairmill.sharding.manifest import MANIFEST_NAME, Manifest
+from pairmill.sharding.plain_tar import mapped, plain_tar
 from pairmill.sharding.publish import FileSum, sum_file
 from pairmill.sharding.sample_index import (
     DALI_VERSION,
@@ -23,7 +25,7 @@ from pairmill.sharding.sample_index import (
     energon_index_name,
 )
 from pairmill.sharding.samples import TarSample, group_samples
-from pairmill.sharding.scan import ShardScan
+from pairmill.sharding.shard_scan import ShardScan
 from pairmill.sharding.tar import DamagedTarError, padding, walk_tar
 
 
@@ -74,31 +76,50 @@ def verify_shard(path: Path) -> list[Fault]:
     Damage that stops the walk is not told here: `scan_shard` does.
     """
     faults = FaultCounter(path.name)
-    silent = FaultCounter(path.name)
-    starts: list[int] = []
-    placed: list[list[IndexedMember]] = []
-    end = 0
-    first: list[str] = []
-    try:
-        members = list(walk_tar(path))
-    except (DamagedTarError, OSError):
+    found = _plain_samples(path) or _walked_samples(path)
+    if found is None:
         return []
-    for sample in group_samples(members, silent, silent):
-        extensions = [extension for extension, _ in sample.members]
-        first = first or extensions
+    starts, placed, end = found
+    first = [member.extension for member in placed[0]] if placed else []
+    for sample in placed:
+        extensions = [member.extension for member in sample]
         if extensions != first:
-            faults.add(
-                "members", f"sample {sample.key!r} has members {_words(extensions)}, the first has {_words(first)}"
-            )
-        starts.append(sample.members[0][1].header_offset)
-        placed.append(_indexed(sample))
-    if members:
-        end = members[-1].data_offset + members[-1].size + padding(members[-1].size)
+            key = sample[0].name.removesuffix(f".{extensions[0]}")
+            faults.add("members", f"sample {key!r} has members {_words(extensions)}, the first has {_words(first)}")
     return [
         *faults.faults(),
         *_compare_energon(path, energon_index(starts, end)),
         *_compare_dali(path, dali_index(placed)),
     ]
+
+
+#: Where each sample starts, its members, and where the last one ends.
+Placed = tuple[list[int], list[list[IndexedMember]], int]
+
+
+def _plain_samples(path: Path) -> Placed | None:
+    """Of a tar with nothing but plain samples in it."""
+    try:
+        with mapped(path) as tar:
+            found = plain_tar(tar)
+    except (OSError, ValueError, IndexError):
+        return None
+    endings = [found.extensions[kind] for kind in found.extension.tolist()]
+    names = [f"{found.keys[sample]}.{ending}" for sample, ending in zip(found.sample.tolist(), endings, strict=True)]
+    members = list(map(IndexedMember, endings, found.data.tolist(), found.sizes.tolist(), names))
+    bounds = pairwise([*found.firsts.tolist(), len(members)])
+    return found.starts.tolist(), [members[start:stop] for start, stop in bounds], found.end
+
+
+def _walked_samples(path: Path) -> Placed | None:
+    silent = FaultCounter(path.name)
+    try:
+        members = list(walk_tar(path))
+    except (DamagedTarError, OSError):
+        return None
+    samples = list(group_samples(members, silent, silent))
+    end = members[-1].data_offset + members[-1].size + padding(members[-1].size) if members else 0
+    return [sample.members[0][1].header_offset for sample in samples], [_indexed(sample) for sample in samples], end
 
 
 def verify_keys(scans: Sequence[ShardScan]) -> list[Fault]:

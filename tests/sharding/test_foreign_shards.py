@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from pairmill.sharding import scan
 from pairmill.sharding.errors import UsageError
 from pairmill.sharding.foreign_index import index_shards
+from pairmill.sharding.plain_scan import scan_plain
 from pairmill.sharding.scan_all import scan_all
 from pairmill.sharding.stats_cli import examine, find_shards, main
 
@@ -110,3 +112,25 @@ def test_scan_reads_the_tars_though_there_is_metadata(written: Path) -> None:
     scanned = examine(find_shards(written), verify=False, scan=True)
     assert (told.statistics.source, scanned.statistics.source) == ("metadata", "tars")
     assert told.statistics.distributions["width"].count == scanned.statistics.distributions["width"].count
+
+
+def test_the_short_way_finds_what_the_long_way_finds(tmp_path: Path, picture: Any) -> None:
+    records: list[Record] = [{"caption": "ä", "lang": "de"}, {"caption": 1}, {"text": "tt", "language": "fr"}]
+    folder = write(tmp_path / "set", [records * 3], picture(8, 6))
+    with tarfile.open(folder / "00000.tar", "a") as archive:
+        for name, data in (
+            ("x1.PNG", picture(5, 7, "PNG")), ("x1.txt", b"\xff"), ("x1.json", b"[" * 99),
+            ("x2.cls", b"3"), ("x3.webp", b"no image"), ("x3.jpg", picture(9, 9)),
+            ("x4.json", b' {"caption": "ccc"}\n'),
+            ("x5.json", json.dumps({"caption": "bom"}).encode("utf-16")),
+        ):  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    plain = scan_plain(folder / "00000.tar", True)
+    long = scan._thorough(folder / "00000.tar", True)
+    assert sorted(plain.warnings) == sorted(long.warnings)
+    plain.warnings = long.warnings
+    assert plain == long
+    assert sorted(long.caption_lengths)[-2:] == [9, 9]
+    assert {"PNG", "cls", "webp"} <= set(long.members)

@@ -5,12 +5,14 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from pairmill.sharding.image_header import image_size
+from pairmill.sharding.image_headers import jpeg_sizes
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
@@ -88,3 +90,42 @@ def test_agrees_with_pillow_on_real_photographs(shared_data: Path) -> None:
         parser.feed(data)
         assert parser.image is not None
         assert size_of(data) == parser.image.size, path.name
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=40),
+            st.tuples(st.integers(0xC0, 0xFF), st.binary(max_size=30)).map(
+                lambda parts: b"\xff\xd8\xff" + bytes([parts[0]]) + parts[1]
+            ),
+            st.tuples(st.integers(1, 99), st.lists(st.integers(0, 300), max_size=70)).map(
+                lambda parts: (
+                    b"\xff\xd8"
+                    + b"".join(b"\xff\xe1" + struct.pack(">H", n + 2) + bytes(n) for n in parts[1])
+                    + b"\xff\xc0\x00\x0b\x08\x00\x07\x00"
+                    + bytes([parts[0]])
+                    + bytes(4)
+                )
+            ),
+        ),
+        max_size=8,
+    )
+)
+@settings(deadline=None)
+def test_many_at_once_are_as_one_by_one(images: list[bytes]) -> None:
+    sizes = np.array([len(image) for image in images], dtype=np.int64)
+    starts = np.cumsum(sizes) - sizes
+    found = jpeg_sizes(b"".join(images) or b"\0", starts, sizes)
+    for image, (width, height) in zip(images, found.tolist(), strict=True):
+        assert (width, height) == (0, 0) or size_of(image) == (width, height)
+    ordinary = [image for image in images if image.endswith(bytes(4)) and size_of(image)]
+    if len(images) == 1 and ordinary and images[0].count(b"\xff\xe1") < 60:
+        assert found[0, 0] > 0
+
+
+def test_photographs_are_all_found_at_once(picture: Callable[..., bytes]) -> None:
+    images = [picture(10 + n, 30, "JPEG", exif=b"Exif\0\0" + bytes(n * 900)) for n in range(20)]
+    sizes = np.array([len(image) for image in images], dtype=np.int64)
+    found = jpeg_sizes(b"".join(images), np.cumsum(sizes) - sizes, sizes)
+    assert found.tolist() == [[10 + n, 30] for n in range(20)]

@@ -65,6 +65,8 @@ def test_uids_of_the_json_members(tmp_path: Path) -> None:
         [("__index__.x", b"")],
         [(f"{'n' * 120}.jpg", b"")],
         [("größe.jpg", b"")],
+        [("a.b/c.jpg", b"")],
+        [(".jpg", b"")],
     ],
 )
 def test_others_take_the_long_way(tmp_path: Path, members: list[Member]) -> None:
@@ -80,6 +82,20 @@ def test_damage_takes_the_long_way(tmp_path: Path, cut: int) -> None:
     assert quick_scan(tmp_path / "a.tar") is None
     (tmp_path / "a.tar").write_bytes(b"z" * 20480)
     assert quick_scan(tmp_path / "a.tar") is None
+
+
+@pytest.mark.parametrize("place", [50, 136, 512 + 1024 + 140])
+def test_a_flipped_byte_in_any_header_takes_the_long_way(tmp_path: Path, place: int) -> None:
+    data = bytearray(write(tmp_path / "a.tar", MEMBERS).read_bytes())
+    data[place] ^= 1
+    (tmp_path / "a.tar").write_bytes(data)
+    assert quick_scan(tmp_path / "a.tar") is None
+
+
+def test_two_tars_run_together_take_the_long_way(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tar", MEMBERS)
+    path.write_bytes(path.read_bytes() * 2)
+    assert quick_scan(path) is None
 
 
 def test_links_take_the_long_way(tmp_path: Path) -> None:

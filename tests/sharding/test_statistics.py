@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pairmill.sharding.scan import ShardScan
+from pairmill.sharding.shard_scan import ShardScan
 from pairmill.sharding.statistics import BINS, dataset_statistics, distribution, split_of
 from pairmill.sharding.stats_table import print_statistics, text_histogram
 
