@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 I2D := .venv-img2dataset
+TRAINERS := .venv-trainers
 FOLDERS := sharding filters transforms pipeline runners
 
 .PHONY: demo test lint links setup nginx clean
@@ -14,9 +15,10 @@ demo: $(READY)  ## run the main job on the embedded pool; the dataset lands in d
 	$(BIN)/pairmill demo demo-build --workers 2
 	$(BIN)/shard-stats demo-build/dataset --verify
 
-test: $(READY) links nginx $(I2D)/.ready lint  ## linter, types, tests
+test: $(READY) links nginx $(I2D)/.ready $(TRAINERS)/.ready lint  ## linter, types, tests
 	@echo "== tests"
-	PAIRMILL_IMG2DATASET_PYTHON=$(abspath $(I2D))/bin/python $(BIN)/pytest -n 2 -q
+	PAIRMILL_IMG2DATASET_PYTHON=$(abspath $(I2D))/bin/python \
+	  PAIRMILL_TRAINERS_PYTHON=$(abspath $(TRAINERS))/bin/python $(BIN)/pytest -n 2 -q
 
 lint: $(READY) links
 	@echo "== linter and types"
@@ -51,6 +53,14 @@ $(I2D)/.ready: $(VENV)/bin/uv setup.py
 	  || { echo "   not here (it needs Python below 3.13): its tests are skipped"; mkdir -p $(I2D); }
 	@touch $@
 
+# What trains on the shards: versions that conflict with ours. Most of it is torch, which uv links from its cache.
+$(TRAINERS)/.ready: $(VENV)/bin/uv tests/trainers/requirements.txt
+	@echo "== the trainers' own environment (once)"
+	@rm -rf $(TRAINERS); $(BIN)/uv venv -q $(TRAINERS) --python $(BIN)/python \
+	  && $(BIN)/uv pip install -q --python $(TRAINERS)/bin/python -r tests/trainers/requirements.txt \
+	  || { echo "   not here: their tests are skipped"; rm -rf $(TRAINERS); mkdir -p $(TRAINERS); }
+	@touch $@
+
 # The web server of the tests; without it those tests are skipped, saying so.
 nginx:
 	@command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
@@ -64,4 +74,4 @@ links:
 	@for folder in $(FOLDERS); do ln -sfn ../../$$folder .links/pairmill/$$folder; done
 
 clean:
-	rm -rf $(VENV) $(I2D) .links .cache demo-build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(I2D) $(TRAINERS) .links .cache demo-build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,31 +71,45 @@ def _loading(splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) -> lis
         return []
     split, shards = next(iter(splits.items()))
     names = brace_pattern([shard.name for shard in shards])
-    samples = sum(shard.samples for shard in shards)
     image = facts.image_ext
     return [
         "## Loading",
+        "webdataset, 1.x and 0.2:",
         "```python",
         "import webdataset as wds",
         f'pairs = wds.WebDataset("{names}.tar", shardshuffle={len(shards)}).decode("pil").to_tuple("{image}", "txt")',
-        "",
-        "import datasets",
-        f'pairs = datasets.load_dataset("FOLDER", split="{split}", streaming=True)',
-        "",
-        "from glob import glob  # NVIDIA DALI",
-        f'tars = sorted(glob("{split}-*.tar"))',
-        "images, captions = nvidia.dali.fn.readers.webdataset(",
-        f'    paths=tars, index_paths=[tar[:-3] + "idx" for tar in tars], ext=["{image}", "txt"])',
-        "",
-        "from megatron.energon import WorkerConfig, get_train_dataset  # NVIDIA Energon: already prepared",
-        'pairs = get_train_dataset("FOLDER", batch_size=32, shuffle_buffer_size=1000, max_samples_per_sequence=100,',
-        "                          worker_config=WorkerConfig.default_worker_config())",
         "```",
+        "Hugging Face datasets:",
+        "```python",
+        "from datasets import load_dataset",
+        f'pairs = load_dataset("FOLDER", split="{split}", streaming=True)',
+        "```",
+        "NVIDIA Energon, with nothing to prepare:",
+        "```python",
+        "from megatron.energon import WorkerConfig, get_savable_loader, get_train_dataset",
+        "worker_config = WorkerConfig.default_worker_config()",
+        f'pairs = get_savable_loader(get_train_dataset("FOLDER", split_part="{split}", batch_size=32,',
+        "    shuffle_buffer_size=1000, max_samples_per_sequence=100, worker_config=worker_config))",
+        "```",
+        "NVIDIA DALI, within a pipeline:",
+        "```python",
+        "from glob import glob",
+        "from nvidia.dali import fn",
+        f'tars = sorted(glob("{_glob(names)}.tar"))',
+        'indexes = [tar[:-3] + "idx" for tar in tars]',
+        f'images, captions = fn.readers.webdataset(paths=tars, index_paths=indexes, ext=["{image}", "txt"])',
+        "```",
+        "open_clip, which finds the number of samples in `sizes.json`:",
         "```sh",
-        f'open_clip_train --dataset-type webdataset --train-data "{names}.tar" --train-num-samples {samples}',
+        f'python -m open_clip_train.main --dataset-type webdataset --train-data "{names}.tar"',
         "```",
         "",
     ]
+
+
+def _glob(names: str) -> str:
+    """A brace pattern of one number as a pattern of the shell."""
+    return re.sub(r"\{.*\}", "*", names)
 
 
 def _checking() -> list[str]:
