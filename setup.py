@@ -28,10 +28,16 @@ RUN = [
     "phonenumbers>=8.13",
     "pillow>=12.1.1,<13",
     "pydantic>=2.8",
+    "pygal>=3.0.5,<4",
     "python-stdnum>=1.20",
     "pyyaml>=6",
     "scipy>=1.11",
     "zstandard>=0.22",
+]
+# The pages of shard-stats --html and of a build: charts as SVG, small pictures.
+PAGES = [
+    "pillow>=12.1.1,<13",
+    "pygal>=3.0.5,<4",
 ]
 MODELS = [
     "ctranslate2>=4.4",
@@ -51,6 +57,7 @@ GEMINI = ["google-genai>=1.16"]
 IMG2DATASET = ["img2dataset>=1.47,<2; python_version < '3.13'"]
 DEV = [
     "datasets>=3",
+    "html5lib>=1.1",  # pages are read by an HTML parser that forgives nothing
     "hypothesis>=6.100",
     "mypy>=1.11",
     "pytest>=8",
@@ -78,6 +85,7 @@ setup(
     install_requires=LIGHT,
     extras_require={
         "run": RUN,
+        "pages": PAGES,
         "models": RUN + MODELS,
         "img2dataset": IMG2DATASET,
         "vllm": RUN + VLLM,

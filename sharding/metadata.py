@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from pairmill.sharding.fault import Fault
-from pairmill.sharding.statistics import aspect_ratios
+from pairmill.sharding.statistics import Distribution, aspect_ratios, distribution
 
 FOLDER = "metadata"
 _COLUMNS = ("width", "height", "lang")
@@ -71,14 +72,44 @@ def read_metadata(folder: Path, splits: Collection[str] | None = None, keys: boo
     return Metadata(rows, tuple(faults))
 
 
+def score_distributions(folder: Path, splits: Collection[str] | None = None) -> dict[str, Distribution]:
+    """The distributions of the columns of fractions (scores, in a pairmill dataset), by name in the files' order.
+
+    ``splits`` as in ``read_metadata``. One column is in memory at a time. Files that cannot be read are left out:
+    ``read_metadata`` tells of them.
+    """
+    files = sorted((folder / FOLDER).glob("*.parquet"))
+    names: dict[str, None] = {}
+    for file in files:
+        with suppress(OSError, pl.exceptions.PolarsError):
+            names |= {name: None for name, dtype in pl.read_parquet_schema(file).items() if dtype.is_float()}
+    found: dict[str, Distribution] = {}
+    for name in names:
+        parts = [np.empty(0, dtype=np.float32)]
+        for file in files:
+            with suppress(OSError, pl.exceptions.PolarsError):  # a file may lack the column, too
+                values = _of_splits(file, splits).select(name).collect().to_series().drop_nulls().to_numpy()
+                parts.append(values[np.isfinite(values)])
+        spread = distribution(np.concatenate(parts))
+        if spread is not None:
+            found[name] = spread
+    return found
+
+
 def _read(file: Path, wanted: Collection[str], splits: Collection[str] | None) -> pl.DataFrame:
-    lazy = pl.scan_parquet(file, hive_partitioning=False)
+    lazy = _of_splits(file, splits)
     there = lazy.collect_schema()
     columns: list[pl.Expr] = [pl.col(name) for name in wanted if name in there]
     if there.get("caption") == pl.String:
         columns.append(pl.col("caption").str.len_chars().alias("caption_length"))
-    if splits is not None and "split" in there:
-        lazy = lazy.filter(pl.col("split").is_in(list(splits)))
-    elif splits is not None and "shard" in there:
-        lazy = lazy.filter(pl.col("shard").str.replace(r"-\d{5,}-of-\d{5,}$", "").is_in(list(splits)))
     return lazy.select(columns).collect()
+
+
+def _of_splits(file: Path, splits: Collection[str] | None) -> pl.LazyFrame:
+    lazy = pl.scan_parquet(file, hive_partitioning=False)
+    there = lazy.collect_schema()
+    if splits is not None and "split" in there:
+        return lazy.filter(pl.col("split").is_in(list(splits)))
+    if splits is not None and "shard" in there:
+        return lazy.filter(pl.col("shard").str.replace(r"-\d{5,}-of-\d{5,}$", "").is_in(list(splits)))
+    return lazy

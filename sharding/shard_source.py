@@ -76,7 +76,7 @@ class ShardSource:
         """
         if shard not in self._places:
             path = self.path(shard)
-            indexed = _indexed(path)
+            indexed = indexed_places(path)
             if indexed is None:
                 scan = quick_scan(path)
                 indexed = walked(path) if scan is None else scan.places
@@ -141,7 +141,7 @@ def walked(path: Path) -> Offsets:
     return np.array(places, dtype=np.uint64).reshape(-1, 2)
 
 
-def _indexed(path: Path) -> Offsets | None:
+def indexed_places(path: Path) -> Offsets | None:
     """What Energon's index says, or None where there is none, or one that cannot be of this tar.
 
     An index of another tar of the same name tells another end. Headers are looked at again when samples are read.

@@ -33,6 +33,11 @@ class Distribution:
     edges: tuple[float, ...]  # BINS + 1, or 2 when all values are equal
     bins: tuple[int, ...]
 
+    @property
+    def geometric(self) -> bool:
+        """Whether bins grow by a factor instead of being equally wide."""
+        return _grows(self.min, self.p50, self.max)
+
     def to_dict(self) -> dict[str, Any]:
         """The fields as a JSON object."""
         return dict(vars(self), edges=list(self.edges), bins=list(self.bins))
@@ -90,7 +95,7 @@ def distribution(values: npt.ArrayLike) -> Distribution | None:
         edges = np.array([low, high])
         bins = np.array([data.size])
     else:
-        if low > 0 and high > 8 * p50:
+        if _grows(low, p50, high):
             edges = np.geomspace(low, high, BINS + 1)
         else:
             edges = np.linspace(low, high, BINS + 1)
@@ -107,6 +112,10 @@ def distribution(values: npt.ArrayLike) -> Distribution | None:
         edges=tuple(edges.tolist()),
         bins=tuple(bins.tolist()),
     )
+
+
+def _grows(low: float, middle: float, high: float) -> bool:
+    return low > 0 and high > 8 * middle
 
 
 def dataset_statistics(

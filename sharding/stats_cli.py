@@ -64,8 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(parser().parse_args(argv))
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """The same for parsed arguments."""
+#: Told what was looked at, what was found, and the verdicts on a topology, where one is asked for.
+Listener = Callable[[Target, Report, Sequence[Mapping[str, Any]]], None]
+
+
+def run(arguments: argparse.Namespace, listen: Listener | None = None) -> int:
+    """The same for parsed arguments; ``listen`` is told all that is printed, first."""
     try:
         topology = None if arguments.topology is None else Topology.parse(arguments.topology)
     except ValueError as error:
@@ -81,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     with _progress(len(target.tars)) as progress:
         report = examine(target, arguments.verify, arguments.scan, arguments.processes, progress)
     verdicts = [] if topology is None else _verdicts(report.counts, topology)
+    if listen is not None:
+        listen(target, report, verdicts)
     if arguments.json:
         told = _as_json(report, arguments.verify)
         print(json.dumps(told | {"topology": verdicts} if topology is not None else told, indent=1))

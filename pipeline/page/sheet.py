@@ -1,0 +1,64 @@
+"""A contact sheet: pictures side by side, each with its caption and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element
+
+from pairmill.pipeline.page.element import element, shortened
+from pairmill.pipeline.page.thumbnail import NoPicture, thumbnail
+
+CAPTION_CHARACTERS = 300
+FACT_CHARACTERS = 90
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A pair on a sheet. ``image`` is the stored picture, or None, and then ``absent`` says why there is none.
+
+    ``beside`` is a second picture (the one that is kept instead), ``beside_name`` what it is. A ``veiled`` picture is
+    blurred until it is pointed at.
+    """
+
+    name: str
+    caption: str | None
+    facts: tuple[str, ...] = ()
+    image: bytes | None = None
+    absent: str = "no image"
+    beside: bytes | None = None
+    beside_name: str = ""
+    veiled: bool = False
+
+
+def contact_sheet(tiles: Sequence[Tile], name: str) -> Element:
+    """A list of figures; ``name`` says what they are to those who hear the page."""
+    return element("ul", *(element("li", _figure(tile)) for tile in tiles), class_="sheet", aria_label=name)
+
+
+def _figure(tile: Tile) -> Element:
+    pictures = [_picture(tile.image, f"Image of {tile.name}", tile.absent, tile.veiled)]
+    if tile.beside is not None:
+        pictures.append(_picture(tile.beside, tile.beside_name, "", tile.veiled))
+    if tile.caption:
+        # A caption may be in any script: its direction is its own, and reaches no neighbour.
+        words = element("span", shortened(tile.caption, CAPTION_CHARACTERS), class_="words", dir="auto")
+    else:
+        words = element("span", "no caption", class_="words absent")
+    facts = [element("small", shortened(fact, FACT_CHARACTERS), dir="auto") for fact in tile.facts]
+    return element(
+        "figure",
+        element("div", *pictures, class_="pictures"),
+        element("figcaption", words, *facts),
+        tabindex="0" if tile.veiled else None,
+    )
+
+
+def _picture(image: bytes | None, alt: str, absent: str, veiled: bool) -> Element:
+    if image is not None:
+        try:
+            source = thumbnail(image)
+        except NoPicture as reason:
+            return element("div", str(reason), class_="none")
+        return element("img", src=source, alt=shortened(alt, FACT_CHARACTERS), class_="veiled" if veiled else None)
+    return element("div", absent, class_="none")
