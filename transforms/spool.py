@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,13 @@ from pairmill.transforms.fetch_columns import FETCH_COLUMNS
 from pairmill.transforms.image.store import ImageFailure
 
 TAR_BUFFER_BYTES = 1 << 20
+#: So many reads at random places keep an NVMe disk busy.
+ANNOUNCED_IMAGES = 64
+#: A shard of few rows a block, or of shared images, reads from thousands of tars: more than a process may have open.
+OPEN_SPOOLS = 256
+
+#: Where a stored image lies: the name of its spool tar, its first byte there, and how many bytes it has.
+Place = tuple[str, int, int]
 
 
 class SpoolSink:
@@ -133,6 +140,34 @@ def open_spool(store: StepStore, name: str) -> int:
             f"{path} is missing: the spool was changed by hand; remove the column file that names it and run the same "
             "command again to fetch its block anew"
         ) from None
+
+
+def read_in_order(store: StepStore, places: Sequence[Place]) -> Iterator[bytes]:
+    """The stored images at (spool, offset, size), in the order of ``places``; raises PairmillError as the two others.
+
+    Each is announced to the system some images before it is read: reads at random places of a disk then wait for it
+    together and not one after another.
+    """
+    handles: dict[str, int] = {}
+
+    def opened(spool: str) -> int:
+        if spool not in handles:
+            if len(handles) >= OPEN_SPOOLS:
+                os.close(handles.pop(next(iter(handles))))
+            handles[spool] = open_spool(store, spool)
+        return handles[spool]
+
+    try:
+        for number in range(-ANNOUNCED_IMAGES, len(places)):
+            if number + ANNOUNCED_IMAGES < len(places) and hasattr(os, "posix_fadvise"):  # macOS has none
+                spool, offset, size = places[number + ANNOUNCED_IMAGES]
+                os.posix_fadvise(opened(spool), offset, size, os.POSIX_FADV_WILLNEED)
+            if number >= 0:
+                spool, offset, size = places[number]
+                yield read_stored(store, spool, opened(spool), offset, size)
+    finally:
+        for handle in handles.values():
+            os.close(handle)
 
 
 def spool_reader(store: StepStore) -> Callable[[str, int, int], bytes]:

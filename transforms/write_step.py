@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,7 +21,7 @@ from pairmill.transforms.mixture_step import laps_of
 from pairmill.transforms.sample_rows import sample_rows
 from pairmill.transforms.shard_order import load_orders, order_split, save_orders
 from pairmill.transforms.shard_records import metadata_frame, record_lines, sample_keys
-from pairmill.transforms.spool import open_spool, read_stored
+from pairmill.transforms.spool import read_in_order
 from pairmill.transforms.verdict_step import BatchVerdict, split_names
 from pairmill.transforms.words.choice import chosen_texts
 
@@ -32,8 +31,6 @@ SAMPLE_OVERHEAD_BYTES = 3 * 512 + 512 + 1024 + 256
 TEXT_OVERHEAD_BYTES = 512
 #: A run of shards for each lane, several a worker, so that runs of unequal length even out.
 RUNS_PER_LANE = 4
-#: A shard of few rows a block, or of shared images, reads from thousands of tars: more than a process may have open.
-OPEN_SPOOLS = 256
 
 
 @dataclass(frozen=True)
@@ -118,20 +115,10 @@ def finished_shard(job: Job, name: str, plan: str) -> ShardInfo | None:
 
 
 def _members(job: Job, frame: pl.DataFrame) -> Iterator[ShardSample]:
-    handles: dict[str, int] = {}
-    columns = frame.select("spool", "spool_offset", "stored_bytes").iter_rows()
-    told = zip(sample_keys(frame), columns, chosen_texts(frame), record_lines(frame), strict=True)
-    try:
-        for key, (spool, offset, size), text, record in told:
-            if spool not in handles:
-                if len(handles) >= OPEN_SPOOLS:
-                    os.close(handles.pop(next(iter(handles))))
-                handles[spool] = open_spool(job.fetch_store, spool)
-            image = read_stored(job.fetch_store, spool, handles[spool], offset, size)
-            yield ShardSample(key, image, job.image.encode_format, text, record)
-    finally:
-        for handle in handles.values():
-            os.close(handle)
+    images = read_in_order(job.fetch_store, frame.select("spool", "spool_offset", "stored_bytes").rows())
+    told = zip(sample_keys(frame), images, chosen_texts(frame), record_lines(frame), strict=True)
+    for key, image, text, record in told:
+        yield ShardSample(key, image, job.image.encode_format, text, record)
 
 
 def _write_metadata(job: Job, name: str, frame: pl.DataFrame) -> FileSum:

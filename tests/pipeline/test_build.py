@@ -19,6 +19,7 @@ from pairmill.sharding.manifest import read_manifest
 from pairmill.sharding.stats_cli import main as shard_stats
 from pairmill.sharding.tar import TarAppender
 from pairmill.transforms import fetch_step
+from pairmill.transforms import spool as spool_module
 from pairmill.transforms import write_step as write_module
 from pairmill.transforms.fetch_step import fetch_lane
 from pairmill.transforms.spool import SpoolSink
@@ -338,7 +339,7 @@ def test_a_shard_reads_from_more_tars_than_may_be_open(
     made: Any, builds: Any, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, recipe, _ = made
-    monkeypatch.setattr(write_module, "OPEN_SPOOLS", 1)
+    monkeypatch.setattr(spool_module, "OPEN_SPOOLS", 1)
     before = len(os.listdir("/proc/self/fd"))
     builds.make(recipe, tmp_path / "build", out.parent / "work")
     assert tree(tmp_path / "build" / "dataset") == tree(out / "dataset")

@@ -13,12 +13,13 @@ from PIL import Image
 from pairmill.sharding.commit_log import CommitLog
 from pairmill.sharding.step_store import StepStore
 from pairmill.sharding.tar import walk_tar
+from pairmill.transforms import spool
 from pairmill.transforms.fetch.outcome import FetchOutcome, Want
 from pairmill.transforms.fetch.status import FetchStatus
 from pairmill.transforms.fetch_columns import FETCH_COLUMNS
 from pairmill.transforms.image.settings import ImageSettings
 from pairmill.transforms.image.store import ImageFailure, StoredImage, store_image
-from pairmill.transforms.spool import SpoolSink, fetch_counts, remove_orphans, spool_path
+from pairmill.transforms.spool import SpoolSink, fetch_counts, read_in_order, remove_orphans, spool_path
 
 BLOCK = 0x0102_0304_0506
 
@@ -128,3 +129,30 @@ def test_tars_of_killed_attempts_go_and_all_others_stay(store: StepStore, monkey
 
 def test_a_step_that_never_ran_has_no_orphans(store: StepStore) -> None:
     assert remove_orphans(store, []) == 0
+
+
+def test_images_are_read_in_any_order_with_few_open_files(store: StepStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "OPEN_SPOOLS", 2)
+    monkeypatch.setattr(spool, "ANNOUNCED_IMAGES", 3)
+    places, bodies = [], {}
+    for number in range(4):
+        sink = SpoolSink(store, BLOCK + number, 0)
+        for row in range(3):
+            sink.add(row, outcome(row, picture(3 * number + row)))
+        sink.close()
+    for commit in store.log.read():
+        for place in store.read([commit]).select("spool", "spool_offset", "stored_bytes").rows():
+            places.append(place)
+            bodies[place] = spool_path(store, place[0]).read_bytes()[place[1] : place[1] + place[2]]
+    mixed = [places[number * 7 % len(places)] for number in range(2 * len(places))]
+    before = len(os.listdir("/proc/self/fd"))
+    found = []
+    for image in read_in_order(store, mixed):
+        found.append(image)
+        assert len(os.listdir("/proc/self/fd")) <= before + 2
+    assert found == [bodies[place] for place in mixed]
+    assert list(read_in_order(store, [])) == []
+    unfinished = read_in_order(store, mixed)
+    next(unfinished)
+    unfinished.close()
+    assert len(os.listdir("/proc/self/fd")) == before
