@@ -28,6 +28,7 @@ from pairmill.pipeline.work import LOCK_NAME, WorkIdentity, check_work, holds_mo
 from pairmill.sharding.embeddings import FOLDER as EMBEDDINGS
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.manifest import MANIFEST_NAME
+from pairmill.sharding.mds import FOLDER as MDS
 from pairmill.sharding.pair import IMAGE_COLUMNS
 from pairmill.sharding.publish import publish_bytes, remove_temporaries
 from pairmill.sharding.step_store import StepStore
@@ -355,6 +356,7 @@ def clear_leftovers(job: Job) -> None:
         if entry != job.shard_log:
             shutil.rmtree(entry, ignore_errors=True)
     embeddings = (job.dataset / EMBEDDINGS).glob("**")
-    for folder in (job.dataset, job.dataset / "metadata", job.dataset / ".nv-meta", *embeddings):
+    mds = (job.dataset / MDS).glob("**")
+    for folder in (job.dataset, job.dataset / "metadata", job.dataset / ".nv-meta", *embeddings, *mds):
         if folder.is_dir():
             remove_temporaries(folder)

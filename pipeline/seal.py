@@ -22,6 +22,7 @@ from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.exchange import read_batch
 from pairmill.sharding.indexes import write_indexes
 from pairmill.sharding.manifest import Manifest, write_manifest
+from pairmill.sharding.mds import FOLDER as MDS
 from pairmill.sharding.pair import block_name
 from pairmill.sharding.publish import FileSum, publish_bytes
 from pairmill.sharding.record import RecordSchema
@@ -181,7 +182,8 @@ def _check_conservation(report: dict[str, Any], ledger: pl.DataFrame, shards: di
 def _remove_strangers(job: Job, files: list[FileSum]) -> None:
     """Remove shards, metadata and embeddings of an earlier plan: nobody committed them."""
     wanted = {file.name for file in files}
-    for pattern in ("*.tar", "*.idx", "metadata/*.parquet", f"{EMBEDDINGS}/*/*.json", f"{EMBEDDINGS}/*/*/*.npy"):
+    patterns = ("*.tar", "*.idx", "metadata/*.parquet", f"{EMBEDDINGS}/*/*.json", f"{EMBEDDINGS}/*/*/*.npy")
+    for pattern in (*patterns, f"{MDS}/*/*"):
         for path in job.dataset.glob(pattern):
             if path.relative_to(job.dataset).as_posix() not in wanted:
                 path.unlink()

@@ -58,6 +58,9 @@ def _add_reshard(commands: Commands[argparse.ArgumentParser]) -> None:
     reshard.add_argument("--without", metavar="FILE", help="leave these uids or keys out")
     reshard.add_argument("--where", metavar="SQL", help="take only samples whose metadata fulfil a condition")
     reshard.add_argument("--layout", choices=("split", "datacomp"), default="split", help="names (default: split)")
+    reshard.add_argument(
+        "--format", choices=("webdataset", "mds", "both"), default="webdataset", help="(default: webdataset)"
+    )
     reshard.add_argument("--workers", type=int, default=1, help="shards written at a time (default: 1)")
     reshard.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     reshard.set_defaults(command=_reshard)
@@ -117,6 +120,7 @@ def _reshard(arguments: argparse.Namespace) -> int:
         without=arguments.without,
         where=arguments.where,
         layout=arguments.layout,
+        format=arguments.format,
     )
 
 

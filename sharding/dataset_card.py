@@ -41,7 +41,9 @@ def _front_matter(splits: Mapping[str, Sequence[ShardInfo]]) -> list[str]:
     lines = ["---", "configs:", "- config_name: default", "  data_files:"]
     for split, shards in splits.items():
         names = "[0-9]*" if shards[0].name.isdigit() else f"{split}-*-of-*"
-        lines += [f"  - split: {split}", f'    path: "{names}.tar"']
+        # Hugging Face reads no MDS: there the samples are known by their metadata alone.
+        path = f"{names}.tar" if shards[0].has_tar else f"metadata/{names}.parquet"
+        lines += [f"  - split: {split}", f'    path: "{path}"']
     return [*lines, "---", ""]
 
 
@@ -50,11 +52,17 @@ def _contents(splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) -> li
     lines += ["| split | samples | shards | bytes |", "|---|---:|---:|---:|"]
     for split, shards in splits.items():
         samples = sum(shard.samples for shard in shards)
-        size = sum(shard.bytes for shard in shards)
+        size = sum(shard.stored_bytes for shard in shards)
         lines.append(f"| {split} | {samples:,} | {len(shards):,} | {size:,} |")
+    lines += [""]
+    if not splits or any(shard.has_tar for shards in splits.values() for shard in shards):
+        members = f"`KEY.{facts.image_ext}` (the image), `KEY.txt` (its caption) and `KEY.json` (the fields below)"
+        lines.append(f"A sample is {members}.")
+    if any(shard.mds is not None for shards in splits.values() for shard in shards):
+        lines += [
+            f"In `mds/`, for mosaicml-streaming, a sample has the columns `{facts.image_ext}`, `txt`, `json` and `key`."
+        ]
     lines += [
-        "",
-        f"A sample is `KEY.{facts.image_ext}` (the image), `KEY.txt` (its caption) and `KEY.json` (the fields below).",
         'A missing value is `""`, -1, 0.0 or false in the json; `metadata/*.parquet` has a row per sample, with nulls.',
         "",
         "| field | type |",
@@ -70,10 +78,25 @@ def _loading(splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) -> lis
     if not splits:
         return []
     split, shards = next(iter(splits.items()))
+    tars = _loading_tars(split, shards, facts) if shards[0].has_tar else []
+    mds = _loading_mds(split) if shards[0].mds is not None else []
+    return ["## Loading", *tars, *mds, ""]
+
+
+def _loading_mds(split: str) -> list[str]:
+    return [
+        "mosaicml-streaming (`remote` may be a URL of this folder):",
+        "```python",
+        "from streaming import StreamingDataset",
+        f'pairs = StreamingDataset(local="FOLDER/mds", split="{split}", shuffle=True, batch_size=32)',
+        "```",
+    ]
+
+
+def _loading_tars(split: str, shards: Sequence[ShardInfo], facts: CardFacts) -> list[str]:
     names = brace_pattern([shard.name for shard in shards])
     image = facts.image_ext
     return [
-        "## Loading",
         "webdataset, 1.x and 0.2:",
         "```python",
         "import webdataset as wds",
@@ -103,7 +126,6 @@ def _loading(splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) -> lis
         "```sh",
         f'python -m open_clip_train.main --dataset-type webdataset --train-data "{names}.tar"',
         "```",
-        "",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The indexes of a whole dataset: open_clip's sizes, wids' shard list, Energon's folder.
+"""The indexes of a whole dataset: open_clip's sizes, wids' shard list, Energon's folder, those of MDS.
 
 All are made from what writing the shards reported; no shard is read again.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pairmill.sharding.energon import energon_files
+from pairmill.sharding.mds import write_mds_index
 from pairmill.sharding.publish import FileSum, publish_bytes, sync_folder
 from pairmill.sharding.shard import ShardInfo
 
@@ -23,8 +24,16 @@ def write_indexes(folder: Path, splits: Splits, image_ext: str = "jpg") -> tuple
 
     ``sizes.json`` names the shards of all splits. wids' index is one list of shards to read, so ``shardindex.json``
     holds the first split alone and each further one has a ``shardindex-SPLIT.json``: no trainer reads its test set
-    unawares.
+    unawares. Those name tars, and are written where there are any; MDS shards have an index for each split.
     """
+    mds = tuple(
+        write_mds_index(folder, split, shards)
+        for split, shards in splits.items()
+        if any(shard.mds is not None for shard in shards)
+    )
+    splits = {split: [shard for shard in shards if shard.has_tar] for split, shards in splits.items()}
+    if mds and not any(splits.values()):
+        return mds
     files: dict[str, bytes] = {"sizes.json": sizes_json(splits)}
     for number, (split, shards) in enumerate(splits.items()):
         if shards:
@@ -34,7 +43,7 @@ def write_indexes(folder: Path, splits: Splits, image_ext: str = "jpg") -> tuple
     written = tuple(publish_bytes(folder / name, data, folder) for name, data in files.items())
     sync_folder(folder / ".nv-meta")
     sync_folder(folder)
-    return written
+    return (*written, *mds)
 
 
 def sizes_json(splits: Splits) -> bytes:

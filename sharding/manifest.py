@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.indexes import json_text
@@ -58,9 +58,10 @@ class Manifest:
             raise ValueError("a manifest names each file once")
         for name in names:
             _check_relative(name)
-        missing = [shard for shards in self.splits.values() for shard in shards if f"{shard}.tar" not in set(names)]
-        if missing:
-            raise ValueError(f"shard {missing[0]} is counted in a split, but {missing[0]}.tar is not among the files")
+        written = {PurePosixPath(name).name for name in names if name.endswith((".tar", ".mds"))}
+        for shard in self.shards:
+            if f"{shard}.tar" not in written and f"{shard}.mds" not in written:
+                raise ValueError(f"shard {shard} is counted in a split, but {shard}.tar is not among the files")
 
     @property
     def samples(self) -> int:
@@ -71,6 +72,12 @@ class Manifest:
     def shards(self) -> dict[str, int]:
         """Shard name without .tar to samples, over all splits."""
         return {name: samples for shards in self.splits.values() for name, samples in shards.items()}
+
+    @property
+    def format(self) -> Literal["webdataset", "mds", "both"]:
+        """Which files hold the shards: tars, MDS, or both."""
+        tars, mds = (any(file.name.endswith(suffix) for file in self.files) for suffix in (".tar", ".mds"))
+        return "both" if tars and mds else "mds" if mds else "webdataset"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object that the file holds."""

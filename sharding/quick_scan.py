@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,26 @@ def plain_sample(data: bytes) -> MemberSample | None:
             key = base
             found.append((extension.decode("ascii"), view[start : start + size]))
         return MemberSample(key.decode("ascii"), found) if found else None
+    except ValueError:
+        return None
+
+
+def plain_sizes(read_at: Callable[[int, int], bytes], start: int, end: int) -> tuple[str, list[tuple[str, int]]] | None:
+    """Key, and extension and size of each member, of the sample in a range of a tar; None where it is not plain.
+
+    ``read_at`` is given bytes and offset; headers alone are read.
+    """
+    found: list[tuple[str, int]] = []
+    key, at = b"", start
+    try:
+        while at < end:
+            base, extension, size = _plain_member(read_at(346, at))
+            if not base or (found and base != key):
+                return None
+            key = base
+            found.append((extension.decode("ascii"), size))
+            at += BLOCK_BYTES + size + padding(size)
+        return (key.decode("ascii"), found) if found else None
     except ValueError:
         return None
 

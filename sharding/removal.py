@@ -25,11 +25,13 @@ from pairmill.sharding.embeddings import EmbeddingSet, read_descriptions
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.indexes import json_text, write_indexes
 from pairmill.sharding.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
+from pairmill.sharding.mds import SUFFIX, mds_sample, open_mds, payload_bytes
 from pairmill.sharding.metadata import FOLDER
 from pairmill.sharding.publish import FileSum, publish_bytes, publishing, remove_temporaries, sum_file
 from pairmill.sharding.reshard_metadata import field_metadata
 from pairmill.sharding.sample_index import dali_index_name, energon_index_name
-from pairmill.sharding.shard import MemberSample, ShardInfo, write_members
+from pairmill.sharding.shard import MemberSample, ShardInfo
+from pairmill.sharding.shard_formats import Ahead, mds_path, write_formats
 from pairmill.sharding.shard_source import read_sample, walked
 
 #: In the dataset while samples are taken out: the manifest as it was, and a mark for each shard that is done.
@@ -126,9 +128,12 @@ def _rewrite(
     rows = pl.read_parquet(metadata, hive_partitioning=False)
     keep = ~np.isin(np.arange(rows.height), places)
     gone = set(rows.filter(~keep).get_column("key"))
-    info = write_members(dataset / shard, _kept_samples(dataset / f"{shard}.tar", gone))
+    split = next(split for split, shards in manifest.splits.items() if shard in shards)
+    path = mds_path(dataset, split, shard) if manifest.format == "mds" else dataset / f"{shard}.tar"
+    kept_samples = _kept_samples(path, gone)
+    info = write_formats(dataset, split, shard, kept_samples, manifest.format, lambda: _ahead(path, gone))
     if info.samples != int(keep.sum()):
-        raise PairmillError(f"{shard}.tar does not hold the samples of its metadata; verify {dataset}")
+        raise PairmillError(f"{path.name} does not hold the samples of its metadata; verify {dataset}")
     files: list[FileSum] = []
     missing: list[list[int]] = []
     for told in embeddings:
@@ -144,12 +149,25 @@ def _rewrite(
     replace_file(attempt, metadata)
 
 
-def _kept_samples(tar: Path, gone: set[str]) -> Iterator[MemberSample]:
-    """The samples that stay, found by walking the tar: an interrupted call may have left it with old indexes."""
-    descriptor = os.open(tar, os.O_RDONLY)
+def _ahead(path: Path, gone: set[str]) -> Ahead:
+    extensions: tuple[str, ...] = ()
+    payloads = []
+    for sample in _kept_samples(path, gone):
+        extensions = extensions or tuple(extension for extension, _ in sample.members)
+        payloads.append(payload_bytes(sample.key, (len(data) for _, data in sample.members)))
+    return Ahead(extensions, payloads)
+
+
+def _kept_samples(path: Path, gone: set[str]) -> Iterator[MemberSample]:
+    """The samples that stay, found by walking the shard: an interrupted call may have left it with old indexes."""
+    mds = open_mds(path) if path.suffix == SUFFIX else None
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        for start, end in walked(tar).tolist():
-            sample = read_sample(descriptor, tar, start, end)
+        for start, end in (walked(path) if mds is None else mds.places).tolist():
+            if mds is None:
+                sample = read_sample(descriptor, path, start, end)
+            else:
+                sample = mds_sample(mds, os.pread(descriptor, end - start, start))
             if sample.key not in gone:
                 yield sample
     finally:
@@ -181,7 +199,10 @@ def _seal(dataset: Path, manifest: Manifest, embeddings: list[EmbeddingSet]) -> 
     splits: dict[str, list[ShardInfo]] = {}
     for split, shards in manifest.splits.items():
         for shard, samples in shards.items():
-            info = _info(shard, samples, files) if shard not in marks else ShardInfo.from_dict(marks[shard]["shard"])
+            if shard in marks:
+                info = ShardInfo.from_dict(marks[shard]["shard"])
+            else:
+                info = _info(dataset, split, shard, samples, files)
             splits.setdefault(split, []).append(info)
             files |= {file.name: file for file in info.files}
     for shard, mark in marks.items():
@@ -202,7 +223,12 @@ def _seal(dataset: Path, manifest: Manifest, embeddings: list[EmbeddingSet]) -> 
     write_manifest(dataset, dataclasses.replace(manifest, splits=counts, files=ordered))
 
 
-def _info(shard: str, samples: int, files: dict[str, FileSum]) -> ShardInfo:
-    tar = files[f"{shard}.tar"]
+def _info(dataset: Path, split: str, shard: str, samples: int, files: dict[str, FileSum]) -> ShardInfo:
+    path = mds_path(dataset, split, shard)
+    mds = files.get(path.relative_to(dataset).as_posix())
+    extensions = open_mds(path).columns.extensions if mds is not None else ()
+    tar = files.get(f"{shard}.tar")
+    if tar is None:
+        return ShardInfo(shard, samples, 0, "", (), mds, extensions)
     indexes = (files[energon_index_name(tar.name)], files[dali_index_name(tar.name)])
-    return ShardInfo(shard, samples, tar.bytes, tar.sha256, indexes)
+    return ShardInfo(shard, samples, tar.bytes, tar.sha256, indexes, mds, extensions)

@@ -12,6 +12,8 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,14 @@ from pairmill.sharding.embeddings import EmbeddingSet, map_embeddings, read_desc
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.indexes import json_text, write_indexes
 from pairmill.sharding.manifest import MANIFEST_NAME, Manifest, write_manifest
+from pairmill.sharding.mds import check_decodes, payload_bytes
 from pairmill.sharding.publish import FileSum, publish_bytes, publishing, remove_temporaries
 from pairmill.sharding.reshard_metadata import SpreadMetadata, gather_metadata, spread_metadata
-from pairmill.sharding.reshard_plan import Layout, ReshardPlan, ReshardSettings, SplitPlan, plan_reshard
-from pairmill.sharding.shard import IMAGE_EXTENSIONS, MemberSample, ShardInfo, write_members
+from pairmill.sharding.reshard_plan import ReshardPlan, ReshardSettings, SplitPlan, plan_reshard
+from pairmill.sharding.shard import IMAGE_EXTENSIONS, MemberSample, ShardInfo
+from pairmill.sharding.shard_formats import Ahead, write_formats
 from pairmill.sharding.shard_plan import shard_name
-from pairmill.sharding.shard_source import ShardSource, read_sample
+from pairmill.sharding.shard_source import ShardSource
 
 #: In the new dataset while it is made; what is finished has a mark there.
 UNFINISHED = ".unfinished"
@@ -67,7 +71,7 @@ def reshard(
     unfinished = folder / UNFINISHED
     tasks = [(split, number) for split in plan.splits for number in range(split.shards)]
     metadata = spread_metadata(source, plan, unfinished) if source.metadata else None
-    writer = _Writer(source, folder, settings.layout, embeddings, metadata)
+    writer = _Writer(source, folder, settings, embeddings, metadata)
     done = []
     with ThreadPoolExecutor(workers, thread_name_prefix="reshard") as pool:
         for record in pool.map(lambda task: writer.shard(*task), tasks):
@@ -76,7 +80,7 @@ def reshard(
     _seal(source, folder, plan, settings, done, embeddings)
     shutil.rmtree(unfinished)
     infos = [ShardInfo.from_dict(record["shard"]) for record in done]
-    return Resharded(plan.samples, plan.source_samples, len(infos), sum(info.bytes for info in infos))
+    return Resharded(plan.samples, plan.source_samples, len(infos), sum(info.stored_bytes for info in infos))
 
 
 def _claim(folder: Path, plan: ReshardPlan) -> None:
@@ -105,11 +109,11 @@ class _Writer:
         self,
         source: ShardSource,
         folder: Path,
-        layout: Layout,
+        settings: ReshardSettings,
         embeddings: Sequence[EmbeddingSet],
         metadata: SpreadMetadata | None,
     ) -> None:
-        self._source, self._folder, self._layout = source, folder, layout
+        self._source, self._folder, self._settings = source, folder, settings
         self._embeddings, self._metadata = embeddings, metadata
 
     def shard(self, split: SplitPlan, number: int) -> dict[str, Any]:
@@ -121,7 +125,15 @@ class _Writer:
         start, stop = split.bounds()[number]
         shards, indexes = split.shard[start:stop], split.index[start:stop]
         try:
-            info = write_members(self._folder / name, self._samples(shards, indexes, split.copy[start:stop]))
+            places = (shards, indexes, split.copy[start:stop])
+            info = write_formats(
+                self._folder,
+                split.split,
+                name,
+                self._samples(*places),
+                self._settings.format,
+                partial(self._ahead, *places),
+            )
         except ValueError as error:
             raise PairmillError(f"{self._source.folder}: {error}") from error
         files: list[FileSum] = []
@@ -137,23 +149,48 @@ class _Writer:
         return record
 
     def _name(self, split: SplitPlan, number: int) -> str:
-        if self._layout == "datacomp":
+        if self._settings.layout == "datacomp":
             return f"{number:08d}"
         return shard_name(split.split, number, split.shards)
 
     def _samples(self, shards: Places, indexes: Places, copies: Places) -> Iterator[MemberSample]:
-        handles: dict[int, int] = {}
-        try:
+        checks = self._settings.format != "webdataset" and self._source.manifest is None
+        with self._opened() as opened:
             for shard, index, copy in zip(shards.tolist(), indexes.tolist(), copies.tolist(), strict=True):
                 name = self._source.shards[shard].name
-                path = self._source.path(name)
-                if shard not in handles:
-                    if len(handles) >= OPEN_TARS:
-                        os.close(handles.pop(next(iter(handles))))
-                    handles[shard] = os.open(path, os.O_RDONLY)
                 start, end = self._source.places(name)[index].tolist()
-                sample = read_sample(handles[shard], path, start, end)
+                sample = self._source.read(opened(name), name, start, end)
+                if checks:
+                    check_decodes(sample)
                 yield sample._replace(key=f"{sample.key}-{copy}") if copy else sample
+
+    def _ahead(self, shards: Places, indexes: Places, copies: Places) -> Ahead:
+        """The members of the first sample, and what each sample takes; from headers alone."""
+        extensions: tuple[str, ...] = ()
+        payloads = []
+        with self._opened() as opened:
+            for shard, index, copy in zip(shards.tolist(), indexes.tolist(), copies.tolist(), strict=True):
+                name = self._source.shards[shard].name
+                start, end = self._source.places(name)[index].tolist()
+                key, members = self._source.sizes(opened(name), name, start, end)
+                extensions = extensions or tuple(extension for extension, _ in members)
+                payloads.append(payload_bytes(f"{key}-{copy}" if copy else key, (size for _, size in members)))
+        return Ahead(extensions, payloads)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Callable[[str], int]]:
+        """What gives the descriptor of a source shard; only so many are open at a time."""
+        handles: dict[str, int] = {}
+
+        def opened(name: str) -> int:
+            if name not in handles:
+                if len(handles) >= OPEN_TARS:
+                    os.close(handles.pop(next(iter(handles))))
+                handles[name] = os.open(self._source.path(name), os.O_RDONLY)
+            return handles[name]
+
+        try:
+            yield opened
         finally:
             for handle in handles.values():
                 os.close(handle)
@@ -233,6 +270,7 @@ def _seal(
             recipe_text=(old.recipe_text if old is not None else "") + f"# resharded: {json.dumps(changed | lists)}\n",
             versions=old.versions if old is not None else {},
             scorers=old.scorers if old is not None else {},
+            words=old.words if old is not None else {},
         ),
     )
 

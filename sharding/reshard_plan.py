@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pairmill.sharding.errors import PairmillError, UsageError
+from pairmill.sharding.shard_formats import Format
 from pairmill.sharding.shard_plan import TARGET_BYTES, shard_count, shard_sizes
 from pairmill.sharding.shard_source import ShardSource
 from pairmill.sharding.shuffle import mix
@@ -31,7 +32,7 @@ class ReshardSettings:
     column, or the ``.npy`` of a DataComp subset; what ``subset`` names several times is written as often, the further
     times as ``KEY-1``, ``KEY-2``, …, as DataComp's resharder does. ``where`` is a condition over the columns of the
     metadata, in SQL. ``layout``: shards named with their split and number as Hugging Face does, or as DataComp's
-    resharder writes them, with its ``_stats.json`` and ``meta.json``.
+    resharder writes them, with its ``_stats.json`` and ``meta.json``. ``format``: tars, MDS, or both.
     """
 
     count: int | None = None
@@ -44,6 +45,7 @@ class ReshardSettings:
     without: str | None = None
     where: str | None = None
     layout: Layout = "split"
+    format: Format = "webdataset"
 
     def __post_init__(self) -> None:
         for name in ("count", "samples_per_shard", "target_bytes", "multiple_of"):
@@ -54,6 +56,10 @@ class ReshardSettings:
             raise ValueError(f"order: {self.order!r} is not known; give keep or shuffle")
         if self.layout not in get_args(Layout):
             raise ValueError(f"layout: {self.layout!r} is not known; give split or datacomp")
+        if self.format not in get_args(Format):
+            raise ValueError(f"format: {self.format!r} is not known; give webdataset, mds or both")
+        if self.layout == "datacomp" and self.format == "mds":
+            raise ValueError("layout: datacomp is one of tars; give format webdataset or both")
 
     @property
     def chooses(self) -> bool:

@@ -1,4 +1,4 @@
-"""What one tar holds, found by reading its headers and, where no metadata tells it, its captions and image headers."""
+"""What one shard holds, found by its headers and, where no metadata tells it, by captions and image headers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pairmill.sharding.fault import FaultCounter
 from pairmill.sharding.image_header import image_size
+from pairmill.sharding.mds import KEY, MdsError, as_member, head_bytes, mds_label, open_mds, sample_columns
+from pairmill.sharding.mds import SUFFIX as MDS_SUFFIX
 from pairmill.sharding.plain_scan import scan_plain
 from pairmill.sharding.samples import TarSample, group_samples
 from pairmill.sharding.shard_scan import IMAGE_MEMBERS, TEXT_LIMIT_BYTES, Records, ShardScan, first_text
@@ -14,14 +16,50 @@ from pairmill.sharding.tar import DamagedTarError, TarMember, walk_tar
 
 
 def scan_shard(path: Path, contents: bool) -> ShardScan:
-    """Walk one tar; with ``contents``, also read each sample's caption, record and image header.
+    """Walk one shard; with ``contents``, also read each sample's caption, record and image header.
 
     Never raises for what is in the file: damage is a fault in the result, with what came before it counted.
     """
+    if path.suffix == MDS_SUFFIX:
+        return _mds(path, contents)
     try:
         return scan_plain(path, contents)
     except (OSError, ValueError, IndexError):
         return _thorough(path, contents)
+
+
+def _mds(path: Path, contents: bool) -> ShardScan:
+    """The scan of an MDS shard of any columns: images, texts and records are known by their encoding or name."""
+    scan = ShardScan(mds_label(path))
+    faults, warnings = FaultCounter(scan.file), FaultCounter(scan.file)
+    descriptor = -1
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        scan.bytes = os.fstat(descriptor).st_size
+        shard = open_mds(path)
+        read, seen = _Contents(descriptor, scan, warnings), set[str]()
+        for number, (start, end) in enumerate(shard.places.tolist()):
+            head = os.pread(descriptor, head_bytes(shard), start)
+            placed = {name: (start + at, size) for name, at, size in sample_columns(shard, head, end - start)}
+            at, size = placed.pop(KEY, (0, 0))
+            key = os.pread(descriptor, size, at).decode("utf-8", "replace") if size else f"{number}"
+            if key in seen:
+                faults.add("key", f"key {key!r} comes twice")
+            seen.add(key)
+            members = [
+                (as_member(name, shard.columns.encodings[name]), TarMember(f"{key}.{name}", at, at, size, "0"))
+                for name, (at, size) in placed.items()
+            ]
+            read.add(TarSample(key, members), contents)
+    except MdsError as error:
+        faults.add("damage", error.what)
+    except OSError as error:
+        faults.add("unreadable", f"cannot be read: {error.strerror}")
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+    scan.faults, scan.warnings = faults.faults(), warnings.faults()
+    return scan
 
 
 def _thorough(path: Path, contents: bool) -> ShardScan:

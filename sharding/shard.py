@@ -53,9 +53,11 @@ class ShardInfo:
 
     name: str  # without .tar
     samples: int
-    bytes: int  # of the tar
+    bytes: int  # of the tar; 0 where there is none
     sha256: str  # of the tar
     indexes: tuple[FileSum, ...]  # Energon's and DALI's
+    mds: FileSum | None = None  # the same samples for mosaicml-streaming
+    extensions: tuple[str, ...] = ()  # of the members of each sample, where there is ``mds``
 
     @property
     def tar_name(self) -> str:
@@ -63,9 +65,20 @@ class ShardInfo:
         return f"{self.name}.tar"
 
     @property
+    def has_tar(self) -> bool:
+        """Whether it is a tar, perhaps beside being MDS."""
+        return self.bytes > 0
+
+    @property
+    def stored_bytes(self) -> int:
+        """Of the tar, or of the MDS file where that is all."""
+        return self.bytes if self.has_tar or self.mds is None else self.mds.bytes
+
+    @property
     def files(self) -> tuple[FileSum, ...]:
-        """The tar and its indexes."""
-        return (FileSum(self.tar_name, self.bytes, self.sha256), *self.indexes)
+        """The tar and its indexes, and the MDS file."""
+        tar = (FileSum(self.tar_name, self.bytes, self.sha256),) if self.has_tar else ()
+        return (*tar, *self.indexes, *((self.mds,) if self.mds is not None else ()))
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a JSON object."""
@@ -75,6 +88,7 @@ class ShardInfo:
             "bytes": self.bytes,
             "sha256": self.sha256,
             "indexes": [index.to_dict() for index in self.indexes],
+            **({"mds": self.mds.to_dict(), "extensions": list(self.extensions)} if self.mds is not None else {}),
         }
 
     @classmethod
@@ -86,6 +100,8 @@ class ShardInfo:
             bytes=int(data["bytes"]),
             sha256=str(data["sha256"]),
             indexes=tuple(FileSum.from_dict(index) for index in data["indexes"]),
+            mds=FileSum.from_dict(data["mds"]) if "mds" in data else None,
+            extensions=tuple(data.get("extensions", ())),
         )
 
 
@@ -111,7 +127,7 @@ def write_shard(path: Path, samples: Iterable[ShardSample]) -> ShardInfo:
     changing image extension, and a shard name that is not letters, digits, ``-`` and ``_``; OSError when the disk is
     full. The tar appears first; a shard counts as written when this function has returned.
     """
-    return write_members(path, _members(samples, path.name))
+    return write_members(path, members_of(samples, path.name))
 
 
 def write_members(path: Path, samples: Iterable[MemberSample]) -> ShardInfo:
@@ -119,12 +135,14 @@ def write_members(path: Path, samples: Iterable[MemberSample]) -> ShardInfo:
 
     Raises ValueError also for a sample without members, and for an extension that comes twice in one or is no word.
     """
-    if not _SHARD_NAME.fullmatch(path.name):
-        raise ValueError(f"shard name {path.name!r} must be letters, digits, - and _ (DALI cuts names at a dot)")
+    check_shard_name(path.name)
     tar_path = path.with_name(f"{path.name}.tar")
     with publishing(tar_path) as writer:
         tar = TarAppender(writer)
-        placed = _append_samples(tar, samples, path.name)
+        placed = [
+            tuple(_append(tar, sample.key, extension, data) for extension, data in sample.members)
+            for sample in checked_samples(samples, path.name)
+        ]
         end = tar.close()
     starts = [sample[0].data_offset - 512 for sample in placed]
     indexes = (
@@ -135,7 +153,14 @@ def write_members(path: Path, samples: Iterable[MemberSample]) -> ShardInfo:
     return ShardInfo(path.name, len(placed), writer.bytes_written, writer.hexdigest(), indexes)
 
 
-def _members(samples: Iterable[ShardSample], shard: str) -> Iterator[MemberSample]:
+def check_shard_name(name: str) -> None:
+    """Raise ValueError for a name that some reader cannot take."""
+    if not _SHARD_NAME.fullmatch(name):
+        raise ValueError(f"shard name {name!r} must be letters, digits, - and _ (DALI cuts names at a dot)")
+
+
+def members_of(samples: Iterable[ShardSample], shard: str) -> Iterator[MemberSample]:
+    """The samples of a shard as their members; raises ValueError for an unknown or changing image extension."""
     image_ext = ""
     for sample in samples:
         if sample.image_ext != image_ext:
@@ -153,8 +178,8 @@ def _members(samples: Iterable[ShardSample], shard: str) -> Iterator[MemberSampl
         yield MemberSample(sample.key, members)
 
 
-def _append_samples(tar: TarAppender, samples: Iterable[MemberSample], shard: str) -> list[tuple[IndexedMember, ...]]:
-    placed: list[tuple[IndexedMember, ...]] = []
+def checked_samples(samples: Iterable[MemberSample], shard: str) -> Iterator[MemberSample]:
+    """The samples as they are; raises ValueError for none, and for one that ``write_members`` refuses."""
     seen: set[str] = set()
     extensions: Sequence[str] = ()
     for sample in samples:
@@ -166,10 +191,9 @@ def _append_samples(tar: TarAppender, samples: Iterable[MemberSample], shard: st
         if found != extensions:
             _check_extensions(found, sample.key, shard)
             extensions = found
-        placed.append(tuple(_append(tar, sample.key, extension, data) for extension, data in sample.members))
-    if not placed:
+        yield sample
+    if not seen:
         raise ValueError(f"shard {shard} has no samples; plan fewer shards")
-    return placed
 
 
 def _check_extensions(extensions: Sequence[str], key: str, shard: str) -> None:

@@ -25,7 +25,7 @@ def _ints() -> array[int]:
 
 @dataclass
 class ShardScan:
-    """What was found in one tar.
+    """What was found in one tar, or in one MDS shard.
 
     The arrays hold one number for each sample that has it; only ``widths`` and ``heights`` go together.
     """
@@ -45,8 +45,8 @@ class ShardScan:
 
     @property
     def name(self) -> str:
-        """The shard's name: the file's without ``.tar``."""
-        return self.file.removesuffix(".tar")
+        """The shard's name: the file's without its folder and ``.tar`` or ``.mds``."""
+        return self.file.rsplit("/", 1)[-1].removesuffix(".tar").removesuffix(".mds")
 
     @property
     def samples(self) -> int:

@@ -18,6 +18,7 @@ from pairmill.sharding.errors import UsageError
 from pairmill.sharding.fault import Fault, printable
 from pairmill.sharding.foreign_index import index_shards
 from pairmill.sharding.manifest import MANIFEST_NAME, Manifest, ManifestError, read_manifest
+from pairmill.sharding.mds import find_mds
 from pairmill.sharding.metadata import Metadata, read_metadata
 from pairmill.sharding.publish import FileSum
 from pairmill.sharding.scan_all import scan_all
@@ -35,13 +36,17 @@ from pairmill.sharding.verify import (
     verify_sums,
 )
 from pairmill.sharding.verify_embeddings import summarise_embeddings, verify_embeddings
+from pairmill.sharding.verify_mds import verify_mds
 
 FINE, DAMAGED, USAGE = 0, 1, 2
 
 
 @dataclass(frozen=True)
 class Target:
-    """What to look at: the folder, its tars in name order, and the splits asked for (None: all)."""
+    """What to look at: the folder, its tars in name order, and the splits asked for (None: all).
+
+    Where there are no tars, these are MDS shards.
+    """
 
     folder: Path
     tars: tuple[Path, ...]
@@ -113,8 +118,8 @@ def _progress(shards: int) -> Iterator[Callable[[int], None]]:
 
 
 def _index(target: Target) -> int:
-    if not target.whole or target.splits is not None:
-        print("shard-stats: --index takes a whole folder of shards", file=sys.stderr)
+    if not target.whole or target.splits is not None or target.tars[0].suffix != ".tar":
+        print("shard-stats: --index takes a whole folder of tars", file=sys.stderr)
         return USAGE
     try:
         with _progress(len(target.tars)) as progress:
@@ -140,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
         prog="shard-stats",
         description="Count and describe the samples of WebDataset shards. Exit code 0: fine, 1: damaged, 2: no shards.",
     )
-    parser.add_argument("path", metavar="PATH", help="a dataset's folder, any folder of .tar files, or one .tar file")
+    parser.add_argument("path", metavar="PATH", help="a dataset's folder, any of .tar or MDS files, or one file")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     parser.add_argument(
         "--verify",
@@ -173,26 +178,27 @@ def find_shards(path: Path, splits: tuple[str, ...] | None = None) -> Target:
     try:
         if path.is_dir():
             folder = path / "dataset" if _is_build(path) else path
-            tars = tuple(sorted(folder.glob("*.tar")))
+            tars = tuple(sorted(folder.glob("*.tar"))) or find_mds(folder)
         elif path.exists():
             folder, tars = path.parent, (path,)
         else:
             raise UsageError(f"{path} does not exist")
         if not tars:
-            raise UsageError(f"{folder} holds no .tar files{_hint(folder)}")
+            raise UsageError(f"{folder} holds no .tar files and no MDS shards{_hint(folder)}")
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     if splits is None:
         return Target(folder, tars, None, path.is_dir())
-    known = sorted({split_of(tar.name.removesuffix(".tar")) for tar in tars} - {""})
+    known = sorted({split_of(tar.stem) for tar in tars} - {""})
     if unknown := [split for split in splits if split not in known]:
         raise UsageError(f"no shards of split {unknown[0]!r}; {folder} has {', '.join(known) or 'no named splits'}")
-    chosen = tuple(tar for tar in tars if split_of(tar.name.removesuffix(".tar")) in splits)
+    chosen = tuple(tar for tar in tars if split_of(tar.stem) in splits)
     return Target(folder, chosen, splits, path.is_dir())
 
 
 def _is_build(path: Path) -> bool:
-    return not any(path.glob("*.tar")) and any((path / "dataset").glob("*.tar"))
+    here, inside = ((any(folder.glob("*.tar")) or bool(find_mds(folder))) for folder in (path, path / "dataset"))
+    return inside and not here
 
 
 def _hint(folder: Path) -> str:
@@ -283,6 +289,8 @@ def _checks(
         yield verify_shard(tar)
     yield verify_keys(scans)
     yield verify_counts(target.folder, scans, manifest)
+    if target.whole:
+        yield verify_mds(target.folder, scans, target.splits)
     if metadata is not None and (keys := metadata.keys_by_shard()) is not None:
         yield verify_metadata(scans, keys)
     if target.whole:
@@ -296,8 +304,8 @@ def _files_of(target: Target, manifest: Manifest) -> list[FileSum]:
     if target.splits is not None:
         shards = {shard for split in target.splits for shard in manifest.splits.get(split, ())}
     else:
-        shards = {tar.name.removesuffix(".tar") for tar in target.tars}
-    return [file for file in manifest.files if file.name.split(".", 1)[0] in shards]
+        shards = {tar.stem for tar in target.tars}
+    return [file for file in manifest.files if Path(file.name).name.split(".", 1)[0] in shards]
 
 
 def _verdicts(samples_of: Mapping[str, int], topology: Topology) -> list[dict[str, Any]]:

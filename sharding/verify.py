@@ -14,6 +14,8 @@ from pathlib import Path
 
 from pairmill.sharding.fault import Fault, FaultCounter
 from pairmill.sharding.manifest import MANIFEST_NAME, Manifest
+from pairmill.sharding.mds import FOLDER as MDS
+from pairmill.sharding.mds import SUFFIX as MDS_SUFFIX
 from pairmill.sharding.plain_tar import mapped, plain_tar
 from pairmill.sharding.publish import FileSum, sum_file
 from pairmill.sharding.sample_index import (
@@ -41,9 +43,10 @@ def verify_sums(folder: Path, files: Iterable[FileSum]) -> list[Fault]:
 
 
 def verify_named(folder: Path, manifest: Manifest) -> list[Fault]:
-    """Check that every tar in ``folder`` is one that the manifest names: a trainer's pattern may take in another."""
+    """Check that every shard in ``folder`` is one that the manifest names: a trainer's pattern may take in another."""
     named = {file.name for file in manifest.files}
-    strangers = sorted(path.name for path in folder.glob("*.tar") if path.name not in named)
+    shards = [path for pattern in ("*.tar", f"{MDS}/*/*{MDS_SUFFIX}") for path in folder.glob(pattern)]
+    strangers = sorted(name for path in shards if (name := path.relative_to(folder).as_posix()) not in named)
     return [Fault(name, f"is not named in {MANIFEST_NAME}") for name in strangers]
 
 
@@ -73,8 +76,11 @@ def _check_sum(folder: Path, file: FileSum) -> Fault | None:
 def verify_shard(path: Path) -> list[Fault]:
     """Check that all samples have the same members in the same order, and both indexes, if there, against the tar.
 
-    Damage that stops the walk is not told here: `scan_shard` does.
+    Of an MDS shard the header told that already; ``verify_mds`` has the indexes of such shards. Damage that stops the
+    walk is not told here: `scan_shard` does.
     """
+    if path.suffix == MDS_SUFFIX:
+        return []
     faults = FaultCounter(path.name)
     found = _plain_samples(path) or _walked_samples(path)
     if found is None:
@@ -139,7 +145,9 @@ def verify_counts(folder: Path, scans: Sequence[ShardScan], manifest: Manifest |
     """Compare the samples found in each tar with what the manifest and the dataset's indexes claim."""
     claims = _claimed_counts(folder)
     if manifest is not None:
-        claims.append((MANIFEST_NAME, {f"{name}.tar": samples for name, samples in manifest.shards.items()}))
+        shards = manifest.shards
+        files = [(file.name, Path(file.name).stem) for file in manifest.files]
+        claims.append((MANIFEST_NAME, {name: shards[stem] for name, stem in files if stem in shards}))
     faults = []
     for scan in scans:
         for source, counts in claims:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from pairmill.sharding.column_files import attempt_path
+from pairmill.sharding.shard_formats import Format
 from pairmill.sharding.shard_plan import shard_count
 from pairmill.sharding.shuffle import mix
 
@@ -26,6 +28,7 @@ class ShardSettings:
     to a multiple of ``multiple_of`` (ranks x loader workers, so that every worker gets as many shards). The default of
     256 MiB suits local NVMe: seconds to stage in, thousands of samples to shuffle; ``pairmill plan-shards`` knows more.
     ``group_blocks``: so many blocks are shuffled together; more mixes better and reads the spool less in sequence.
+    ``format``: tars, MDS for mosaicml-streaming, or both of the same samples.
     """
 
     count: int | None = None
@@ -33,8 +36,11 @@ class ShardSettings:
     target_bytes: int = 256 << 20
     multiple_of: int = 1
     group_blocks: int = 16
+    format: Format = "webdataset"
 
     def __post_init__(self) -> None:
+        if self.format not in get_args(Format):
+            raise ValueError(f"format: {self.format!r} is not known; give webdataset, mds or both")
         for name in ("count", "samples_per_shard", "target_bytes", "multiple_of", "group_blocks"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
+from pairmill.sharding.mds import payload_bytes
 from pairmill.sharding.publish import FileSum, publish_bytes, sum_file
-from pairmill.sharding.shard import ShardInfo, ShardSample, write_shard
+from pairmill.sharding.shard import (
+    CAPTION_EXTENSION,
+    RECORD_EXTENSION,
+    ShardInfo,
+    ShardSample,
+    members_of,
+)
+from pairmill.sharding.shard_formats import Ahead, write_formats
 from pairmill.sharding.shard_plan import shard_name, shard_sizes
 from pairmill.transforms.embedding_step import write_shard_embeddings
 from pairmill.transforms.job import Job
@@ -86,7 +95,7 @@ def write_shards(job: Job, run: ShardRun) -> int:
         if info is None:
             start, stop = shard_sizes(order.samples, order.shards)[shard]
             frame = sample_rows(job, order, start, stop)
-            info = write_shard(job.dataset / name, _members(job, frame))
+            info = _write_shard(job, run.split, name, frame)
             metadata = _write_metadata(job, name, frame)
             embeddings = write_shard_embeddings(job, name, order, start, stop)
             mark.parent.mkdir(parents=True, exist_ok=True)
@@ -107,16 +116,35 @@ def finished_shard(job: Job, name: str, plan: str) -> ShardInfo | None:
     try:
         record = json.loads(mark.read_text(encoding="utf-8"))
         info = ShardInfo.from_dict(record["shard"])
-        if record["plan"] == plan and (job.dataset / f"{name}.tar").stat().st_size == info.bytes:
+        whole = all((job.dataset / file.name).stat().st_size == file.bytes for file in info.files)
+        if record["plan"] == plan and whole:
             return info
     except (OSError, ValueError, KeyError):
         pass
     return None
 
 
-def _members(job: Job, frame: pl.DataFrame) -> Iterator[ShardSample]:
+def _write_shard(job: Job, split: str, name: str, frame: pl.DataFrame) -> ShardInfo:
+    records = list(record_lines(frame))
+    samples = members_of(_members(job, frame, records), name)
+    return write_formats(job.dataset, split, name, samples, job.shards.format, partial(_ahead, job, frame, records))
+
+
+def _ahead(job: Job, frame: pl.DataFrame, records: Sequence[bytes]) -> Ahead:
+    """The members of every sample and what each sample takes; images are not read for it."""
+    sizes = frame.get_column("stored_bytes").to_list()
+    told = zip(sample_keys(frame), sizes, chosen_texts(frame), records, strict=True)
+    extensions = (job.image.encode_format, CAPTION_EXTENSION, RECORD_EXTENSION)
+    payloads = [
+        payload_bytes(key, (size, len(text.encode("utf-8", "replace")), len(record)))
+        for key, size, text, record in told
+    ]
+    return Ahead(extensions, payloads)
+
+
+def _members(job: Job, frame: pl.DataFrame, records: Iterable[bytes]) -> Iterator[ShardSample]:
     images = read_in_order(job.fetch_store, frame.select("spool", "spool_offset", "stored_bytes").rows())
-    told = zip(sample_keys(frame), images, chosen_texts(frame), record_lines(frame), strict=True)
+    told = zip(sample_keys(frame), images, chosen_texts(frame), records, strict=True)
     for key, image, text, record in told:
         yield ShardSample(key, image, job.image.encode_format, text, record)
 

@@ -168,7 +168,7 @@ def test_killed_between_any_two_steps_it_ends_in_the_same_bytes(
         (TarAppender, "add", 3),  # within a block's fetch
         (SpoolSink, "close", 1),
         (fetch_step, "fetch_blocks", 1),
-        (write_module, "write_shard", 1),
+        (write_module, "write_formats", 1),
         (write_module, "publish_bytes", 0),  # a shard is written, but not marked
         (seal_module, "write_indexes", 0),
         (seal_module, "publish_bytes", 0),

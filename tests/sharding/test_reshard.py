@@ -239,22 +239,25 @@ def test_other_peoples_shards(tmp_path: Path, format: int) -> None:
 
 
 def test_an_interrupted_run_goes_on(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, wrote = module.write_members, []
+    real, wrote = module.write_formats, []
 
-    def killed(path: Path, given: Any) -> Any:
+    def counted(folder: Path, split: str, name: str, *rest: Any) -> Any:
+        wrote.append(name)
+        return real(folder, split, name, *rest)
+
+    def killed(*given: Any) -> Any:
         if len(wrote) == 3:
             raise KeyboardInterrupt
-        wrote.append(path.name)
-        return real(path, given)
+        return counted(*given)
 
     wanted = ReshardSettings(samples_per_shard=4)
-    monkeypatch.setattr(module, "write_members", killed)
+    monkeypatch.setattr(module, "write_formats", killed)
     with pytest.raises(KeyboardInterrupt):
         reshard(dataset, tmp_path / "new", wanted)
     assert not (tmp_path / "new" / "manifest.json").exists()
     with pytest.raises(UsageError, match="unfinished dataset of another plan"):
         reshard(dataset, tmp_path / "new", ReshardSettings(samples_per_shard=5))
-    monkeypatch.setattr(module, "write_members", lambda path, given: wrote.append(path.name) or real(path, given))
+    monkeypatch.setattr(module, "write_formats", counted)
     reshard(dataset, tmp_path / "new", wanted)
     assert len(wrote) == len(set(wrote)) == 8
     assert not faults(tmp_path / "new")
