@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.fault import FaultCounter
+from pairmill.sharding.mds import SUFFIX, MdsError, mds_sample, open_mds
 from pairmill.sharding.samples import group_samples
 from pairmill.sharding.shard_source import indexed_places, read_sample
 from pairmill.sharding.shuffle import mix
@@ -39,9 +40,9 @@ def draw_samples(
     Every sample of a chosen shard is as likely as another; at most MAX_SHARDS are chosen, evenly. What cannot be read
     is left out: damage is for others to tell.
     """
-    filled = [tar for tar in tars if counts.get(tar.name.removesuffix(".tar"), 0) > 0]
+    filled = [tar for tar in tars if counts.get(tar.stem, 0) > 0]
     filled = [filled[place] for place in _spread(len(filled), MAX_SHARDS, seed, "shards").tolist()]
-    sizes = [counts[tar.name.removesuffix(".tar")] for tar in filled]
+    sizes = [counts[tar.stem] for tar in filled]
     drawn = _spread(sum(sizes), wanted, seed, "samples")
     found: list[DrawnSample] = []
     start = 0
@@ -62,6 +63,8 @@ def _spread(of: int, wanted: int, seed: int, purpose: str) -> npt.NDArray[np.int
 
 
 def _read(tar: Path, places: Sequence[int]) -> list[DrawnSample]:
+    if tar.suffix == SUFFIX:
+        return list(_of_mds(tar, places))
     try:
         return list(_indexed(tar, places))
     except (PairmillError, OSError, IndexError):
@@ -80,6 +83,20 @@ def _indexed(tar: Path, places: Sequence[int]) -> Iterator[DrawnSample]:
                 continue
             sample = read_sample(file.fileno(), tar, start, end)
             yield _drawn(tar, place, sample.key, {name: bytes(data) for name, data in sample.members})
+
+
+def _of_mds(path: Path, places: Sequence[int]) -> Iterator[DrawnSample]:
+    """Of an MDS shard whose columns are members as pairmill writes them; nothing of others, or of damaged ones."""
+    try:
+        shard = open_mds(path)
+        with open(path, "rb", buffering=0) as file:
+            for place in places if shard.columns.ours else ():
+                start, end = shard.places[place].tolist()
+                if end - start <= 2 * MAX_MEMBER_BYTES:
+                    sample = mds_sample(shard, os.pread(file.fileno(), end - start, start))
+                    yield _drawn(path, place, sample.key, {name: bytes(data) for name, data in sample.members})
+    except (MdsError, OSError, IndexError):
+        return
 
 
 def _walked(tar: Path, places: Sequence[int]) -> Iterator[DrawnSample]:
@@ -104,4 +121,4 @@ def _walked(tar: Path, places: Sequence[int]) -> Iterator[DrawnSample]:
 
 def _drawn(tar: Path, place: int, key: str, members: dict[str, bytes]) -> DrawnSample:
     kept = {name: data for name, data in members.items() if len(data) <= MAX_MEMBER_BYTES}
-    return DrawnSample(tar.name.removesuffix(".tar"), place, key, kept)
+    return DrawnSample(tar.stem, place, key, kept)

@@ -87,6 +87,9 @@ def run(arguments: argparse.Namespace, listen: Listener | None = None) -> int:
         return USAGE
     if arguments.index:
         return _index(target)
+    if topology is not None and target.tars[0].suffix != ".tar":
+        print("shard-stats: --topology is about loaders of tars; mosaicml-streaming splits samples", file=sys.stderr)
+        return USAGE
     with _progress(len(target.tars)) as progress:
         report = examine(target, arguments.verify, arguments.scan, arguments.processes, progress)
     verdicts = [] if topology is None else _verdicts(report.counts, topology)

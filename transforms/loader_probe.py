@@ -76,6 +76,8 @@ class Loaders:
     def __init__(self, paths: Sequence[Path], workers: int) -> None:
         if workers < 1:
             raise UsageError(f"workers must be at least 1, not {workers}")
+        if other := [path for path in paths if path.suffix != ".tar"]:
+            raise UsageError(f"webdataset's loader reads tars; {other[0]} is none (pairmill reshard makes them of MDS)")
         _check_webdataset()
         self._paths = list(paths)
         env = {**os.environ, "OMP_NUM_THREADS": "1"}

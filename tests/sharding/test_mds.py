@@ -16,6 +16,7 @@ from pairmill.sharding.mds import INDEX_NAME, MdsColumns, MdsError, mds_bytes, m
 from pairmill.sharding.removal import plan_removal, remove_samples
 from pairmill.sharding.reshard import reshard
 from pairmill.sharding.reshard_plan import ReshardSettings
+from pairmill.sharding.sample_draw import draw_samples
 from pairmill.sharding.shard import MemberSample, ShardInfo
 from pairmill.sharding.shard_formats import Ahead, Format, mds_path, write_formats
 from pairmill.sharding.shard_source import ShardSource
@@ -278,3 +279,17 @@ def test_mds_of_other_columns_is_described_but_no_source(tmp_path: Path, picture
     assert (statistics.distributions["width"].max, statistics.distributions["caption_length"].max) == (30, 5)
     with pytest.raises(UsageError, match="columns caption image label"):
         reshard(tmp_path, tmp_path / "new", ReshardSettings())
+
+
+def test_a_contact_sheet_shows_mds_and_loaders_of_tars_refuse_it(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = tmp_path / "new"
+    reshard(dataset, new, ReshardSettings(count=3, format="mds"))
+    target = find_shards(new)
+    counts = examine(target, verify=False).counts
+    drawn = draw_samples(target.tars, counts, 5)
+    assert [each.shard for each in drawn] == sorted(each.shard for each in drawn)
+    assert {name for each in drawn for name in each.members} == set(EXTENSIONS)
+    assert main([str(new), "--topology", "nodes=1,gpus=2,workers=2"]) == 2
+    assert "mosaicml-streaming splits samples" in capsys.readouterr().err
