@@ -13,7 +13,6 @@ from pairmill.pipeline.contamination import write_contamination
 from pairmill.pipeline.kept import seal_kept
 from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.report import build_report
-from pairmill.pipeline.versions import versions
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
 from pairmill.sharding.dataset_card import CardFacts, write_dataset_card
 from pairmill.sharding.embeddings import FOLDER as EMBEDDINGS
@@ -34,6 +33,7 @@ from pairmill.transforms.judgement import FAILED_RULES
 from pairmill.transforms.shard_order import SplitOrder, load_orders
 from pairmill.transforms.shard_records import sample_schema
 from pairmill.transforms.verdict_step import TRAIN
+from pairmill.transforms.versions import versions
 
 #: Batches of blocks in one file of the ledger, each a row group.
 BATCHES_PER_LEDGER_FILE = 256

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,19 +21,27 @@ with quick_beam():
     import grpc
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.portability import python_urns
+    from apache_beam.portability.api import beam_job_api_pb2
     from apache_beam.runners.portability.portable_runner import PortableRunner
     from apache_beam.runners.runner import PipelineRunner
 
-from pairmill.runners.plain_error import told_plainly
+from pairmill.runners.plain_error import is_plain, told_plainly
 from pairmill.runners.runner_choice import RunnerChoice
 from pairmill.sharding.errors import PairmillError
+from pairmill.transforms.greeting import Greeting
+from pairmill.transforms.job import Job
 from pairmill.transforms.pool.plan import Segment
+from pairmill.transforms.wiring import MeetWorkers
 
+JOB_MESSAGE_ERROR = beam_job_api_pb2.JobMessage.JOB_MESSAGE_ERROR
 #: So long an address may take to answer, be it a socket or Beam's protocol on it.
 ANSWER_S = 20.0
 #: Beam also bounds the whole job by this option, where a job service knows a job before it runs.
 JOB_SERVER_TIMEOUT_S = 10**8
 POLL_S = 0.2
+CANCEL_S = 5.0
+#: So many that each worker is likely to get one; those that get none answer with their first piece of work.
+CALLS_PER_WORKER = 4
 
 
 def job_service_runner(choice: RunnerChoice) -> tuple[PipelineRunner, PipelineOptions]:
@@ -82,24 +92,40 @@ def check_job_service(option: str, address: str) -> None:
 
 
 def run_through_job_service(
-    runner: PipelineRunner, options: PipelineOptions, segments: Sequence[Segment], graph: beam.PTransform, build: str
+    choice: RunnerChoice,
+    runner: PipelineRunner,
+    options: PipelineOptions,
+    segments: Sequence[Segment],
+    graph: beam.PTransform,
+    job: Job,
 ) -> None:
-    """Submit a graph over segments and wait for its end. Raises PairmillError in one line."""
-    with _quiet():
-        try:
+    """Submit a graph over segments and wait for its end.
+
+    Raises PairmillError in one line: what a step raises, or what keeps the workers from answering in
+    ``choice.patience_s``.
+    """
+    greeting = job.greeting
+    assert greeting is not None
+    greeting.post()
+    calls = CALLS_PER_WORKER * choice.workers
+    try:
+        with _quiet():
             pipeline = beam.Pipeline(runner=runner, options=options)
-            _ = pipeline | "Segments" >> beam.Create(segments) | "Build" >> graph
-            _wait(pipeline.run())
-        except PairmillError:
-            raise
-        except Exception as error:
-            with suppress(OSError):
-                (Path(build) / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-            raise told_plainly(error, build) from error
+            _ = pipeline | "Workers" >> MeetWorkers(greeting, segments, calls) | "Build" >> graph
+            _wait(pipeline.run(), choice, greeting)
+    except PairmillError:
+        raise
+    except Exception as error:
+        said = traceback.format_exc()
+        with suppress(OSError):
+            (Path(job.build) / "error.txt").write_text(said, encoding="utf-8")
+        raise _told(said, error, choice, greeting, job.build) from error
+    finally:
+        greeting.withdraw()
 
 
-def _wait(result: Any) -> None:
-    """Wait for a job's end; it is cancelled where the user stops the run."""
+def _wait(result: Any, choice: RunnerChoice, greeting: Greeting) -> None:
+    """Wait for a job's end; it is cancelled where the user stops the run, and where no worker answers."""
     ended: list[BaseException | None] = []
 
     def wait() -> None:
@@ -111,15 +137,67 @@ def _wait(result: Any) -> None:
 
     thread = threading.Thread(target=wait, name="pairmill-job", daemon=True)
     thread.start()
+    last = time.monotonic() + choice.patience_s
+    met = False
     try:
         while thread.is_alive():
             thread.join(POLL_S)
+            met = met or greeting.answers() > 0
+            if not met and time.monotonic() > last and thread.is_alive():
+                raise PairmillError(
+                    f"no worker has answered in {choice.patience_s:g} s: {_look_at(choice)} are task slots free? (the "
+                    "job was cancelled; --worker-timeout gives more time)"
+                )
     except BaseException:
-        with suppress(Exception):
-            result.cancel()
+        # A job service that hangs must not make this hang.
+        cancelling = threading.Thread(target=_cancel, args=(result,), name="pairmill-cancel", daemon=True)
+        cancelling.start()
+        cancelling.join(CANCEL_S)
         raise
     if ended[0] is not None:
-        raise ended[0]
+        raise JobFailed(_errors_of(result) or str(ended[0])) from ended[0]
+
+
+class JobFailed(Exception):
+    """A job that a job service ran has failed; the text is all that it said of errors."""
+
+
+def _errors_of(result: Any) -> str:
+    """The error messages of a job service, in order."""
+    said = [message.message_response for message in result._messages if message.HasField("message_response")]
+    return "\n".join(each.message_text for each in said if each.importance == JOB_MESSAGE_ERROR)
+
+
+def _told(said: str, error: Exception, choice: RunnerChoice, greeting: Greeting, build: str) -> PairmillError:
+    """One line on a job that failed."""
+    lacking = re.search(r"No module named '(\w+)", said)
+    if lacking and not is_plain(said):
+        return PairmillError(
+            f"the workers have no package {lacking[1]!r}: they need the packages of this machine, pairmill among them, "
+            "in their image or environment (docs/clusters.md)"
+        )
+    if greeting.answers() or is_plain(said):
+        return told_plainly(error, build)
+    why = re.search(r'(?:details = |"?grpc_message"?:)"([^"]+)"', said)
+    plain = why[1] if why else str(told_plainly(error, build))
+    return PairmillError(f"the job failed before a worker had answered: {_look_at(choice)} ({plain})")
+
+
+def _cancel(result: Any) -> None:
+    with suppress(Exception):
+        result.cancel()
+
+
+def _look_at(choice: RunnerChoice) -> str:
+    """What to look at where workers do not come, as a question."""
+    pool = choice.environment_config
+    return {
+        "EXTERNAL": f"is a worker pool at {pool}, as the cluster sees it, and has its Python pairmill and Beam?",
+        "DOCKER": f"can the cluster's machines start the image {pool}?",
+        "SUBPROCESS": "has the job service's Python pairmill and Beam?",
+        "PROCESS": "does the command start Beam's worker on the cluster's machines?",
+        "LOOPBACK": "can the cluster's machines reach this one?",
+    }.get(choice.environment_type or "", "are workers there?")
 
 
 @contextmanager

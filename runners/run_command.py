@@ -17,7 +17,7 @@ from pairmill.pipeline.space import check_space as require_space
 from pairmill.runners.progress import Progress, print_funnel
 from pairmill.runners.quick_beam import quick_beam
 from pairmill.runners.runner_choice import RunnerChoice
-from pairmill.runners.submit import run_on
+from pairmill.runners.submit import greeted, run_on
 from pairmill.runners.worker import dismiss, start_worker
 from pairmill.transforms.pool_choice.choice import Choice
 
@@ -44,6 +44,8 @@ def run_recipe(
     loaded = load_recipe(find_recipe(recipe), pool, settings, against)
     work = work or out / "work"
     prepared = prepare(loaded, out, work, lanes=runner.lanes)
+    if runner.is_cluster:
+        prepared = greeted(prepared)
     if check_space:
         if steps == "select":
             check_select_space(prepared, out)
@@ -74,7 +76,7 @@ def _build(
         gc.freeze()  # what was loaded stays: no collection need look at it again, the last one neither
         try:
             with Progress(ready, enabled=not quiet):
-                run_on(runner, ready.segments, BuildDataset(ready.job), ready.job.build, started)
+                run_on(runner, ready.segments, BuildDataset(ready.job), ready.job, started)
         finally:
             if "torch" in sys.modules:  # parts of it complain at the end of what nobody took apart
                 gc.unfreeze()
@@ -90,7 +92,7 @@ def _select(
 
     def execute(choice: Choice) -> None:
         gc.freeze()
-        run_on(runner, prepared.segments, ChooseRows(choice), choice.job.build, started)
+        run_on(runner, prepared.segments, ChooseRows(choice), choice.job, started)
 
     return run_selection(prepared, work, execute)
 

@@ -12,6 +12,9 @@ RUNNERS = ("direct", "flink", "spark", "dataflow", "portable")
 ENVIRONMENTS = ("EXTERNAL", "DOCKER", "PROCESS", "SUBPROCESS", "LOOPBACK")
 #: A cluster gets more lanes than workers, so that a slow lane keeps few of them waiting. Nothing depends on lanes.
 LANES_PER_WORKER = 4
+#: Workers of a session cluster answer in seconds; Dataflow starts machines and pulls images.
+WORKER_S = 50.0
+DATAFLOW_WORKER_S = 1800.0
 _ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[^\s:/]+):\d{1,5}")
 _REFUSED = {
     "dask": "Beam's Dask runner loses rows silently: the last batch of a step, and all but one of several outputs",
@@ -30,7 +33,7 @@ class RunnerChoice:
     ``workers``: processes on this machine (direct), or the parallelism that a cluster is asked for.
     ``job_server_jar``: Beam's job server for Flink or Spark, if not the one that Beam downloads. ``beam_options`` are
     handed to Beam as they are, behind ours. ``environment_config``: the address of a worker pool (EXTERNAL), an image
-    (DOCKER), a command.
+    (DOCKER), a command. ``worker_timeout_s``: how long the first worker may take to answer once the job is submitted.
     """
 
     name: str = "direct"
@@ -41,11 +44,14 @@ class RunnerChoice:
     job_server_jar: str | None = None
     environment_type: str | None = None
     environment_config: str | None = None
+    worker_timeout_s: float | None = None
     beam_options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise UsageError(f"--workers {self.workers}: give at least 1")
+        if self.worker_timeout_s is not None and not self.worker_timeout_s > 0:
+            raise UsageError(f"--worker-timeout {self.worker_timeout_s}: give seconds above 0")
         _check_name(self.name)
         self._check_addresses()
         self._check_environment()
@@ -57,6 +63,13 @@ class RunnerChoice:
     def is_cluster(self) -> bool:
         """Whether the work is handed to a job service, and may run on other machines."""
         return self.name != "direct"
+
+    @property
+    def patience_s(self) -> float:
+        """How long the first worker may take to answer."""
+        if self.worker_timeout_s is not None:
+            return self.worker_timeout_s
+        return DATAFLOW_WORKER_S if self.name == "dataflow" else WORKER_S
 
     @property
     def lanes(self) -> int:

@@ -4,31 +4,43 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pairmill.pipeline.prepared import Prepared
 from pairmill.runners.runner_choice import RunnerChoice
 from pairmill.sharding.errors import UsageError
+from pairmill.transforms.greeting import Greeting, told_versions
+from pairmill.transforms.job import Job
 from pairmill.transforms.pool.plan import Segment
 
 if TYPE_CHECKING:
     import apache_beam as beam
 
 
+def greeted(prepared: Prepared) -> Prepared:
+    """The same for a cluster, whose workers must answer before they work."""
+    job = prepared.job
+    greeting = Greeting(job.run, job.build, job.pool_store.work, job.pool.path, told_versions())
+    return replace(prepared, job=replace(job, greeting=greeting))
+
+
 def run_on(
     choice: RunnerChoice,
     segments: Sequence[Segment],
     graph: beam.PTransform,
-    build: str,
+    job: Job,
     started: Sequence[subprocess.Popen[bytes]] = (),
 ) -> None:
-    """Run a graph over segments to its end. Raises PairmillError in one line, KeyboardInterrupt where it was stopped.
+    """Run a graph of ``job`` over segments to its end.
 
     ``started`` are worker processes of this machine that are under way already, for the runner ``direct`` alone.
+    Raises PairmillError in one line, KeyboardInterrupt where the user stopped it.
     """
     if choice.name == "direct":
         from pairmill.runners.direct import run_graph
 
-        run_graph(segments, graph, build, choice.workers, started)
+        run_graph(segments, graph, job.build, choice.workers, started)
         return
     from pairmill.runners.portable import job_service_runner, run_through_job_service
 
@@ -44,4 +56,4 @@ def run_on(
         runner, options = job_service_runner(choice)
     else:
         raise UsageError(f"--runner {choice.name}: it is not built yet")
-    run_through_job_service(runner, options, segments, graph, build)
+    run_through_job_service(choice, runner, options, segments, graph, job)

@@ -11,6 +11,7 @@ from pairmill.sharding.embeddings import EmbeddingFormat
 from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.duplicate_settings import DuplicateSettings
 from pairmill.transforms.fetch.settings import FetchSettings
+from pairmill.transforms.greeting import Greeting
 from pairmill.transforms.image.settings import ImageSettings
 from pairmill.transforms.known.evaluation_run import EvaluationRun
 from pairmill.transforms.known.evaluation_set import Decontamination
@@ -40,6 +41,7 @@ class Job:
     texts, ``word_rules`` need the texts or their scores, ``text_language`` identifies their languages; from the
     selection number ``first_worded_selection`` on, selections are made after them. ``text_rules`` are those on the
     caption alone where the recipe recycles what they reject: they judge after ``rules``.
+    ``greeting`` is what workers of a cluster are met with.
     """
 
     build: str
@@ -78,6 +80,7 @@ class Job:
     mixture: Mixture | None
     splits: tuple[tuple[str, float], ...]
     shards: ShardSettings
+    greeting: Greeting | None = None
 
     @property
     def text_scorers(self) -> tuple[ScorerRun, ...]:

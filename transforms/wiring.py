@@ -6,7 +6,8 @@ What flows is the numbers of lanes and partitions and small plans; rows and imag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from typing import Any
 
 import apache_beam as beam
@@ -20,6 +21,7 @@ from pairmill.transforms.count_step import find_counts, send_counted, take_count
 from pairmill.transforms.duplicate_step import find_equal, find_near
 from pairmill.transforms.evaluation_step import index_evaluation, measure_evaluation, pieces
 from pairmill.transforms.fetch_step import fetch_lane, send_shared
+from pairmill.transforms.greeting import Greeting, answer
 from pairmill.transforms.images_in_builds import find_images_in_builds
 from pairmill.transforms.job import Job
 from pairmill.transforms.judge_step import judge_lane
@@ -76,6 +78,27 @@ def _hand_over(_: bytes, then: Callable[[list[Any]], Iterable[Any]], gathered: l
 
 def _elements(spread: tuple[int, Iterable[Any]]) -> Iterable[Any]:
     return spread[1]
+
+
+class MeetWorkers(beam.PTransform):
+    """Some calls for every worker, each answered once it fits the greeting, and then the segments of the pool.
+
+    A stage of its own before all others: what a worker of another version cannot unpickle comes later.
+    """
+
+    def __init__(self, greeting: Greeting, segments: Sequence[Segment], calls: int) -> None:
+        super().__init__()
+        self._greeting, self._segments, self._calls = greeting, segments, calls
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        """Spread the calls over the workers."""
+        return (
+            pipeline
+            | "Calls" >> beam.Create(range(1))
+            | "Call workers" >> Barrier(_Calls(self._calls))
+            | "Meet" >> beam.Map(_meet, self._greeting)
+            | "Met" >> Barrier(_Given(self._segments))
+        )
 
 
 class BuildDataset(beam.PTransform):
@@ -252,6 +275,27 @@ def _counted(lanes: beam.PCollection, job: Job) -> beam.PCollection:
     return lanes
 
 
+class _Calls:
+    def __init__(self, calls: int) -> None:
+        self.calls = calls
+
+    def __call__(self, _: list[int]) -> Iterable[int]:
+        return range(self.calls)
+
+
+class _Given:
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self.segments = segments
+
+    def __call__(self, _: list[int]) -> Sequence[Segment]:
+        return self.segments
+
+
+def _meet(call: int, greeting: Greeting) -> int:
+    answer(greeting)
+    return call
+
+
 class _LaySpans:
     def __init__(self, choice: Choice) -> None:
         self.choice = choice
@@ -318,48 +362,72 @@ class _Plan:
         return plan_shards(self.job, verdicts)
 
 
+def _on_worker(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A call of a step that is made by a worker which has answered the submitter, where it asks for that."""
+
+    @wraps(call)
+    def answered(element: Any, *arguments: Any) -> Any:
+        for argument in arguments:
+            job = argument.job if isinstance(argument, Choice) else argument
+            if isinstance(job, Job) and job.greeting is not None:
+                answer(job.greeting)
+        return call(element, *arguments)
+
+    return answered
+
+
+@_on_worker
 def _read(segment: Segment, job: Job) -> Iterable[tuple[int, int]]:
     return read_pool_segment(job, segment)
 
 
+@_on_worker
 def _call(number: int, step: Callable[[Job, int], None], job: Job) -> int:
     step(job, number)
     return number
 
 
+@_on_worker
 def _call_step(numbers: tuple[int, ...], step: Step, choice: Choice) -> int:
     return step.call(choice, numbers)
 
 
+@_on_worker
 def _call_numbered(lane: int, step: Callable[[Job, int, int], None], job: Job, number: int) -> int:
     step(job, lane, number)
     return lane
 
 
+@_on_worker
 def _alone(number: int, step: Callable[[Job], None], job: Job) -> int:
     step(job)
     return number
 
 
+@_on_worker
 def _cut(number: int, job: Job, selection: int) -> int:
     cut(job, selection)
     return number
 
 
+@_on_worker
 def _call_or_pass(number: int, step: Callable[[Job, int], None], job: Job) -> int:
     if number != NOTHING:
         step(job, number)
     return number
 
 
+@_on_worker
 def _find_near(number: int, job: Job) -> int:
     find_near(job)
     return number
 
 
+@_on_worker
 def _close(lane: int, job: Job) -> Iterable[Any]:
     return close_lane(job, lane)
 
 
+@_on_worker
 def _write(run: Any, job: Job) -> int:
     return write_shards(job, run)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ ROWS = 120
 BLOCK_ROWS = 20
 #: A run that takes longer hangs.
 PATIENCE_S = 240.0
+#: So long a service may take until it listens.
+START_S = 60.0
 
 
 @dataclass
@@ -237,6 +239,44 @@ def copied(finished: Build, tmp_path: Path) -> Build:
 def fresh(tmp_path: Path) -> Build:
     """Two folders that are not there yet."""
     return Build(tmp_path / "build", tmp_path / "work")
+
+
+@contextmanager
+def serving(folder: Path, *command: str, **environment: str) -> Iterator[str]:
+    """A process that writes its port to a file; yields its address."""
+    told = folder / "port"
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, *(str(told),)], stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True
+        )
+    end = time.monotonic() + START_S
+    try:
+        while not told.is_file():
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        yield f"localhost:{told.read_text()}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def job_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Beam's local job service, as a process of its own."""
+    module = "apache_beam.runners.portability.local_job_service_main"
+    with serving(tmp_path_factory.mktemp("service"), sys.executable, "-m", module, "--port_file") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def worker_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """``pairmill worker-pool`` on a free port."""
+    pairmill = str(Path(sys.executable).with_name("pairmill"))
+    folder = tmp_path_factory.mktemp("pool")
+    # No python in PATH: the pool starts its own.
+    with serving(folder, pairmill, "worker-pool", "--port", "0", "--port-file", PATH="/nowhere") as address:
+        yield address
 
 
 def files_of(folder: Path) -> dict[str, str]:

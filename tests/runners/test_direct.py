@@ -34,7 +34,7 @@ def bytes_of(folder: Path) -> dict[str, str]:
 
 
 def _run_here(ready: Prepared) -> None:
-    run_on(RunnerChoice(), ready.segments, wiring.BuildDataset(ready.job), ready.job.build)
+    run_on(RunnerChoice(), ready.segments, wiring.BuildDataset(ready.job), ready.job)
 
 
 @pytest.fixture(scope="module")
