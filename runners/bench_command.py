@@ -25,7 +25,8 @@ def bench(target: Target, wanted: BenchRequest) -> dict[str, Any]:
     """Read the shards cold and warm, with and without decoding; rates as a JSON object.
 
     Raises UsageError for what cannot be asked, PairmillError for a shard that cannot be read. ``of_disk`` is the part
-    of what the disk itself reads with as many streams, past the page cache.
+    of what the disk itself reads with as many streams, past the page cache; ``busy_cores`` how many cores the workers
+    used: as many as workers, and the processor binds.
     """
     try:
         readings = {
@@ -50,6 +51,9 @@ def bench(target: Target, wanted: BenchRequest) -> dict[str, Any]:
             "bytes_per_s": found.bytes_per_s,
             "samples": found.samples,
             "seconds": found.seconds,
+            "processor_s": found.processor_s,
+            "samples_per_core_s": found.samples_per_core_s,
+            "busy_cores": found.processor_s / found.seconds,
             "of_disk": None if disk is None else found.bytes_per_s / disk,
         }
     if wanted.gpu_samples_per_s:
@@ -68,7 +72,8 @@ def bench_lines(told: dict[str, Any]) -> list[str]:
         found = told[key]
         of_disk = "" if found["of_disk"] is None or "warm" in key else f", {found['of_disk']:.0%} of the disk"
         rate = f"{found['samples_per_s']:>10,.0f} samples/s, {found['bytes_per_s'] / 1e6:>7,.0f} MB/s"
-        lines.append(f"  {name:<20}{rate}{of_disk}")
+        cores = f", {found['busy_cores']:.1f} cores busy ({found['samples_per_core_s']:,.0f} samples/s of a core)"
+        lines.append(f"  {name:<20}{rate}{cores}{of_disk}")
     if "gpus_fed" in told:
         lines.append(f"  enough for {told['gpus_fed']:.2f} GPUs")
     return lines

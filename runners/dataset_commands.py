@@ -26,6 +26,7 @@ def _add_plan_shards(commands: Commands[argparse.ArgumentParser]) -> None:
     plan.add_argument("--gpu", default="A100", help="(default: A100)")
     plan.add_argument("--samples-per-second", type=float, help="what one GPU trains with, in place of a known rate")
     plan.add_argument("--edge", type=int, default=224, help="pixels of the images a trainer sees (default: 224)")
+    plan.add_argument("--decode-on-gpu", action="store_true", help="the loader workers only read")
     plan.add_argument("--disk", type=Path, metavar="FOLDER", help="the disk to measure (default: the dataset's)")
     plan.add_argument("--cores", type=int, help="of a node, for loading (default: this machine's)")
     plan.add_argument("--samples", type=int, help="plan for so many samples like these (default: as many as there are)")
@@ -92,6 +93,7 @@ def _plan_shards(arguments: argparse.Namespace) -> int:
         cores=arguments.cores,
         samples=arguments.samples,
         remote=arguments.remote_bytes_per_second,
+        decodes=not arguments.decode_on_gpu,
     )
     return plan_shards(wanted, arguments.json)
 

@@ -35,6 +35,7 @@ class Wanted:
     cores: int | None
     samples: int | None
     remote: float | None
+    decodes: bool = True  # the loader, not the GPU
 
 
 def plan_shards(wanted: Wanted, as_json: bool) -> int:
@@ -50,11 +51,15 @@ def plan_shards(wanted: Wanted, as_json: bool) -> int:
     cores = wanted.cores or len(os.sched_getaffinity(0))
     here = len(os.sched_getaffinity(0))
     with Loaders(paths, here) as loaders:
-        loaded = loaders.read(_reading(wanted.edge))
+        # Rates of a core by processor time: other programs, which are there now, take none of it. Those of the tars
+        # with what the kernel does to bring them from the disk.
+        decoded = loaders.read(_reading(wanted.edge))
+        plain = loaders.read(Reading(seconds=PROBE_S, edge=None, cold=True))
     node = NodeSpeed(
         disk=speed.streams,
-        decode=loaded.samples_per_s / here,
+        decode=decoded.samples_per_core_s,
         cores=cores,
+        tars=plain.samples_per_core_s,
         capacity=float(shutil.disk_usage(wanted.disk or source.folder).total),
         remote=wanted.remote,
     )
@@ -86,7 +91,7 @@ def _training(wanted: Wanted) -> Training:
             raise UsageError(f"what {name[0]} takes on {name[1]} is not known ({known} are); give --samples-per-second")
         rate = KNOWN_RATES[name]
     try:
-        return Training(wanted.nodes, wanted.gpus, wanted.workers, rate)
+        return Training(wanted.nodes, wanted.gpus, wanted.workers, rate, wanted.decodes)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -97,7 +102,8 @@ def _as_text(plan: LoadPlan, speed: DiskSpeed, node: NodeSpeed, training: Traini
     lines = [
         f"measured   disk {speed.streams / 1e9:.2f} GB/s in sequence ({speed.stream_count} streams), "
         f"{speed.one_stream / 1e9:.2f} with one, {speed.random_samples / 1e9:.2f} at random",
-        f"           loading and decoding {node.decode:,.0f} samples/s a core, {node.cores} cores",
+        f"           a core loads {node.decode:,.0f} samples/s and decodes them, {node.tars:,.0f} undecoded; "
+        f"{node.cores} cores",
         f"samples    {plan.samples:,} of {sample_bytes / 1e3:,.1f} kB",
         f"shards     {plan.shards:,} of {plan.shard_bytes / 2**20:,.0f} MiB, {each} samples; "
         f"{training.nodes * training.gpus} ranks x {training.workers} workers read them",
@@ -127,6 +133,7 @@ def _as_json(plan: LoadPlan, speed: DiskSpeed, node: NodeSpeed, sample_bytes: fl
         "notes": list(plan.notes),
         "disk": asdict(speed),
         "decode_samples_per_s_a_core": node.decode,
+        "tars_samples_per_s_a_core": node.tars,
         "cores": node.cores,
     }
     return json.dumps(told, indent=1)

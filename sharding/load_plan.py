@@ -35,6 +35,7 @@ class Training:
     gpus: int = 8  # of a node
     workers: int = 8  # loader processes of a GPU
     samples_per_s: float = KNOWN_RATES["ViT-B-32", "A100"]
+    decodes: bool = True  # the loader workers; else the GPU does
 
     def __post_init__(self) -> None:
         for name in ("nodes", "gpus", "workers"):
@@ -48,14 +49,23 @@ class Training:
         """Loader workers of all ranks."""
         return self.nodes * self.gpus * self.workers
 
+    def busy_cores(self, cores: int) -> int:
+        """How many of a node's cores its loader workers keep busy: a worker uses one."""
+        return min(cores, self.gpus * self.workers)
+
 
 @dataclass(frozen=True)
 class NodeSpeed:
-    """What a node gives. ``disk``: bytes a second; ``decode``: samples a second of one core, all loading included."""
+    """What a node gives.
+
+    disk: bytes a second; decode: samples a second of one core, all loading included; tars: samples a second that one
+    core takes out of shards from the disk and does not decode.
+    """
 
     disk: float
     decode: float
     cores: int
+    tars: float = math.inf
     capacity: float = math.inf  # bytes of local disk for the dataset
     remote: float | None = None  # bytes a second from the store that the dataset is staged in from
 
@@ -88,11 +98,14 @@ def plan_load(samples: int, sample_bytes: float, training: Training, node: NodeS
     """The plan for so many samples of so many bytes each (with tar headers). Raises ValueError for an empty dataset."""
     if samples < 1 or not sample_bytes > 0:
         raise ValueError(f"no plan for {samples} samples of {sample_bytes} bytes")
+    cores = training.nodes * training.busy_cores(node.cores)
     by_resource = {
         "gpu": training.nodes * training.gpus * training.samples_per_s,
         "disk": training.nodes * node.disk / sample_bytes,
-        "decode": training.nodes * node.cores * node.decode,
+        "tars": cores * node.tars,
     }
+    if training.decodes:
+        by_resource["decode"] = cores * node.decode
     binds = min(by_resource, key=lambda name: by_resource[name])
     shards, notes = _shards(samples, sample_bytes, training)
     whole = samples * sample_bytes
@@ -144,15 +157,26 @@ def _lift(binds: str, by_resource: dict[str, float], training: Training, node: N
     need = by_resource["gpu"] / training.nodes
     if binds == "gpu":
         return "nothing: the GPUs are kept busy"
-    if binds == "decode":
-        cores = math.ceil(need / node.decode)
-        return (
-            f"{cores} cores a node in place of {node.cores} would keep the GPUs busy; or store smaller images "
-            "(image.size a little above the training resolution), or decode on the GPU"
-        )
+    if binds in ("decode", "tars"):
+        return _lift_processors(binds, need, training, node)
     if binds == "disk":
         return (
             f"{need * sample_bytes / 1e9:,.2f} GB/s a node would keep the GPUs busy, the disk reads "
             f"{node.disk / 1e9:,.2f}: a further NVMe disk in a stripe, or smaller images"
         )
     return f"{need * sample_bytes / 1e9:,.2f} GB/s a node from the store, or a local disk that holds the dataset"
+
+
+def _lift_processors(binds: str, need: float, training: Training, node: NodeSpeed) -> str:
+    wanted = math.ceil(need / (node.decode if binds == "decode" else node.tars))
+    if wanted <= node.cores:
+        more = f"{math.ceil(wanted / training.gpus)} loader workers a GPU in place of {training.workers}"
+    else:
+        more = f"{wanted} cores a node in place of {node.cores}"
+        if training.gpus * training.workers < wanted:
+            more += ", each with a loader worker,"
+    if binds == "decode":
+        other = "store smaller images (image.size a little above the training resolution), or decode on the GPU"
+    else:
+        other = "a loader that takes less to read a tar than webdataset does (Energon, DALI, SPDL)"
+    return f"{more} would keep the GPUs busy; or {other}"

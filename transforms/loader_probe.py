@@ -38,11 +38,16 @@ class Reading:
 
 @dataclass(frozen=True)
 class Read:
-    """What was read: samples and bytes of members, and the seconds of the worker that took longest."""
+    """What was read: samples and bytes of members, the seconds of the worker that took longest, and the processor's.
+
+    ``processor_s`` is the time that all workers together were on a core, which waiting for the disk and for other
+    programs is not.
+    """
 
     samples: int
     bytes: int
     seconds: float
+    processor_s: float
 
     @property
     def samples_per_s(self) -> float:
@@ -53,6 +58,11 @@ class Read:
     def bytes_per_s(self) -> float:
         """Of all workers."""
         return self.bytes / self.seconds
+
+    @property
+    def samples_per_core_s(self) -> float:
+        """Of one worker that has a core for itself and never waits."""
+        return self.samples / max(self.processor_s, 1e-9)
 
 
 def drop_cache(paths: Sequence[Path]) -> None:
@@ -115,8 +125,8 @@ class Loaders:
             worker.stdin.write(f"{asked}\n")
             worker.stdin.flush()
         counts = [json.loads(self._answer(worker)) for worker in self._workers]
-        samples, size, seconds = zip(*counts, strict=True)
-        return Read(sum(samples), sum(size), max(seconds))
+        samples, size, seconds, processor_s = zip(*counts, strict=True)
+        return Read(sum(samples), sum(size), max(seconds), sum(processor_s))
 
     def _answer(self, worker: subprocess.Popen[str]) -> str:
         assert worker.stdout is not None

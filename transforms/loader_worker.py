@@ -1,7 +1,7 @@
 """One loader process of ``loader_probe``: reads shards with webdataset, and says how much, as often as it is asked.
 
 ``python -m pairmill.transforms.loader_worker SHARD …`` prints ``ready``; then for each line that it is given, a JSON
-object of ``seconds``, ``edge`` and ``cold``, a line with samples, bytes and seconds.
+object of ``seconds``, ``edge`` and ``cold``, a line with samples, bytes, seconds and seconds of processor.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ def main(shards: list[str]) -> int:
         asked = json.loads(line)
         look = _look(asked["edge"])
         samples = size = 0
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         for sample in _rounds(dataset, once=asked["cold"]):
             size += look(sample)
             samples += 1
             if time.perf_counter() - started > asked["seconds"]:
                 break
-        print(json.dumps([samples, size, time.perf_counter() - started]), flush=True)
+        spent = time.perf_counter() - started, time.process_time() - used
+        print(json.dumps([samples, size, *spent]), flush=True)
     return 0
 
 

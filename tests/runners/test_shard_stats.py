@@ -34,6 +34,8 @@ def test_bench_reads_every_way(dataset: Path, capsys: pytest.CaptureFixture[str]
     for way in ("cold", "cold_decoded", "warm", "warm_decoded"):
         assert told[way]["samples"] > 0
         assert told[way]["samples_per_s"] > 0
+        assert told[way]["processor_s"] > 0
+        assert told[way]["busy_cores"] <= 2.1
     assert told["cold"]["samples"] == 24  # nothing is read twice
     assert told["warm"]["samples"] > 24
     assert told["gpus_fed"] == pytest.approx(told["cold_decoded"]["samples_per_s"] / 100)
@@ -91,6 +93,9 @@ def test_plan_shards(
     assert told["samples_per_s"] == min(told["by_resource"].values())
     assert told["by_resource"]["gpu"] == 2 * 787
     assert math.isclose(told["stage_in_s"], told["samples"] * told["sample_bytes"] / 1e8, rel_tol=0.01)
+    assert told["by_resource"]["decode"] == 2 * told["decode_samples_per_s_a_core"] or told["cores"] != 2
+    assert main([*command, "--decode-on-gpu", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["by_resource"]) == {"gpu", "disk", "tars"}
     assert main([*command, "--samples-per-second", "0.001"]) == 0
     text = capsys.readouterr().out
     assert "gpu binds" in text

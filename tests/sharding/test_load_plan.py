@@ -43,7 +43,15 @@ def test_the_shards_of_any_plan_fit_the_run(
     ("node", "rate", "binds", "lift"),
     [
         (FAST, 787, "gpu", "nothing: the GPUs are kept busy"),
-        (NodeSpeed(disk=5e9, decode=300, cores=8), 787, "decode", "21 cores a node in place of 8"),
+        (NodeSpeed(disk=5e9, decode=300, cores=8), 787, "decode", "21 cores a node in place of 8 would"),
+        (NodeSpeed(disk=5e9, decode=50, cores=256), 787, "decode", "16 loader workers a GPU in place of 8 would"),
+        (
+            NodeSpeed(disk=5e9, decode=20, cores=256),
+            787,
+            "decode",
+            "315 cores a node in place of 256, each with a loader",
+        ),
+        (NodeSpeed(disk=5e9, decode=900, cores=8, tars=500), 787, "tars", "or a loader that takes less to read a tar"),
         (NodeSpeed(disk=50e6, decode=900, cores=64), 787, "disk", "0.19 GB/s a node"),
         (NodeSpeed(disk=5e9, decode=900, cores=64, capacity=1e9, remote=1e6), 787, "store", "from the store"),
     ],
@@ -53,6 +61,20 @@ def test_what_binds_and_what_lifts_it(node: NodeSpeed, rate: float, binds: str, 
     assert plan.binds == binds
     assert lift in plan.lift
     assert plan.samples_per_s == min(plan.by_resource.values())
+
+
+def test_cores_without_a_loader_worker_do_not_count() -> None:
+    for gpus, workers, cores in ((1, 2, 2), (1, 4, 4), (8, 8, 64), (8, 16, 64)):
+        plan = plan_load(10**6, 30_000, Training(1, gpus, workers, 5000), NodeSpeed(5e9, 100, 64, tars=8000))
+        assert plan.by_resource["decode"] == cores * 100
+        assert plan.by_resource["tars"] == cores * 8000
+        assert plan.binds == "decode"
+
+
+def test_who_decodes_on_the_gpu_does_not_wait_for_cores() -> None:
+    plan = plan_load(10**6, 30_000, Training(1, 8, 8, 5000, decodes=False), NodeSpeed(5e9, 100, 4, tars=8000))
+    assert set(plan.by_resource) == {"gpu", "disk", "tars"}
+    assert (plan.binds, plan.samples_per_s) == ("tars", 4 * 8000)
 
 
 def test_the_sizes_that_practice_has() -> None:

@@ -1,0 +1,214 @@
+"""What trainers read of our shards from a cold disk, against plain reads, other shard sizes and loose files.
+
+    python benchmarks/load.py
+
+Photographs are laid in shards of 64 MiB, 256 MiB and 1 GiB, and as loose files. With as many processes as cores, the
+page cache emptied of the files before each: ``cat`` of the shards, webdataset's loader without decoding, a read of each
+sample by Energon's index, and the loose files in the order of their names and shuffled. Then what ``pairmill
+plan-shards`` predicts for this machine against what ``shard-stats --bench`` measures, decoded and not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import webdataset as wds
+from measure import Bar, pairmill, print_machine, settle, timed
+from photo_pool import ROOT, alone, commented, lay_photographs
+
+from pairmill.transforms.loader_probe import Loaders, Read, Reading, drop_cache
+
+PLAIN = Bar("webdataset's loader over 256 MiB shards against plain reads of them, cold, bytes a second", 0.9)
+INDEX = Bar("reads by Energon's index of 256 MiB shards against plain reads of them, cold, bytes a second", 0.9)
+PLAN = {
+    "decoded": Bar("plan-shards' prediction and shard-stats --bench, decoded, the smaller by the greater", 0.8),
+    "undecoded": Bar("plan-shards' prediction and shard-stats --bench, not decoded, the smaller by the greater", 0.8),
+}
+SIZES = {"64 MiB": 64 << 20, "256 MiB": 256 << 20, "1 GiB": 1 << 30}
+PHOTOGRAPHS = 3_000
+
+
+def write_samples(folder: Path, samples: int) -> None:
+    """Shards as a pool has them, no two samples alike, and the same samples as loose files."""
+    captions, _ = lay_photographs(folder / "photographs", PHOTOGRAPHS, ("coco", "clothing"), 0)
+    bodies = [path.read_bytes() for path in sorted((folder / "photographs").glob("*/*.jpg"))]
+    shutil.rmtree(folder / "photographs")
+    (folder / "source").mkdir()
+    for start in range(0, samples, 1000):
+        loose = folder / "loose" / f"{start // 1000:04d}"
+        loose.mkdir(parents=True)
+        with wds.TarWriter(str(folder / "source" / f"{start // 1000:05d}.tar")) as writer:
+            for number in range(start, min(start + 1000, samples)):
+                key, caption = f"{number:012d}", captions[number % PHOTOGRAPHS]
+                record = {"uid": f"{number:032x}", "caption": caption, "lang": "en", "width": 640, "height": 480}
+                sample = {
+                    "jpg": commented(bodies[number % PHOTOGRAPHS], number),
+                    "txt": caption.encode(),
+                    "json": json.dumps(record).encode(),
+                }
+                writer.write({"__key__": key, **sample})
+                for ext, data in sample.items():
+                    (loose / f"{key}.{ext}").write_bytes(data)
+
+
+class Bench:
+    """The ways of reading. ``workers``: processes at a time."""
+
+    def __init__(self, folder: Path, workers: int, log: Path) -> None:
+        self.folder, self.workers, self.log = folder, workers, log
+
+    def cat(self, tars: Sequence[Path]) -> Read:
+        """Plain reads, by a ``cat`` for each worker."""
+        drop_cache(tars)
+        each = [shlex.join(["cat", *map(str, tars[number :: self.workers])]) for number in range(self.workers)]
+        took = timed(["sh", "-c", " & ".join(f"{one} > /dev/null" for one in each) + " & wait"], self.log)
+        return Read(0, sum(path.stat().st_size for path in tars), took.wall, took.processor)
+
+    def webdataset(self, tars: Sequence[Path]) -> Read:
+        """All samples once, not decoded; bytes as ``cat`` counts them, with headers."""
+        with Loaders(tars, self.workers) as loaders:
+            read = loaders.read(Reading(seconds=3600, edge=None, cold=True))
+        return replace(read, bytes=sum(path.stat().st_size for path in tars))
+
+    def part(self, way: str, paths: Sequence[Path]) -> Read:
+        """All samples once, by ``load_part.py``."""
+        exts = ("jpg", "txt", "json") if way == "loose" else ("tar",)
+        drop_cache([path.with_suffix(f".{ext}") for path in paths for ext in exts])
+        processes = []
+        for number in range(self.workers):
+            listed = self.folder / f"paths-{number}"
+            listed.write_text("".join(f"{path}\n" for path in paths[number :: self.workers]))
+            command = [sys.executable, str(Path(__file__).with_name("load_part.py")), way, str(listed)]
+            processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        told = [json.loads(process.communicate()[0]) for process in processes]
+        samples, size, seconds, processor_s = zip(*told, strict=True)
+        return Read(sum(samples), sum(size), max(seconds), sum(processor_s))
+
+
+def row(name: str, reads: Sequence[Read]) -> str:
+    """One line: medians."""
+    rate, speed, busy = (
+        median(values)
+        for values in (
+            [read.samples_per_s for read in reads],
+            [read.bytes_per_s / 1e6 for read in reads],
+            [read.processor_s / read.seconds for read in reads],
+        )
+    )
+    samples = f"{rate:>9,.0f} samples/s" if rate else " " * 19
+    return f"  {name:<42}{samples}{speed:>8,.0f} MB/s, {busy:.2f} cores busy"
+
+
+def main() -> None:
+    """Lay the samples, read them every way, print the rates."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=40_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--folder", type=Path, default=ROOT / ".cache" / "benchmarks" / "load")
+    arguments = parser.parse_args()
+    folder: Path = arguments.folder
+    print_machine()
+    with alone(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            compare(folder, arguments)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def compare(folder: Path, arguments: argparse.Namespace) -> None:
+    """Every way in turn, and the plan."""
+    write_samples(folder, arguments.samples)
+    bench = Bench(folder, arguments.workers, folder / "log")
+    for name, size in SIZES.items():
+        ours = folder / name
+        command = [pairmill(), "reshard", str(folder / "source"), str(ours), "--target-bytes", str(size), "--quiet"]
+        subprocess.run([*command, "--multiple-of", str(arguments.workers)], check=True)
+        settle()
+        compare_shards(name, sorted(ours.glob("*.tar")), bench, arguments.repeats)
+        if name == "256 MiB":
+            compare_plan(ours, arguments)
+        shutil.rmtree(ours)
+    images = sorted((folder / "loose").glob("*/*.jpg"))
+    for name in ("by name", "shuffled"):
+        if name == "shuffled":
+            random.Random(0).shuffle(images)
+        print(row(f"loose files, {name}", [bench.part("loose", images) for _ in range(arguments.repeats)]), flush=True)
+
+
+def compare_shards(name: str, tars: Sequence[Path], bench: Bench, repeats: int) -> None:
+    """Plain reads, webdataset's, and those by index, in turn."""
+    plain, loaded, indexed = [], [], []
+    for _ in range(repeats):
+        plain.append(bench.cat(tars))
+        loaded.append(bench.webdataset(tars))
+        indexed.append(bench.part("index", tars))
+    print(f"{len(tars)} shards of {name} and less, {bench.workers} processes, cold:")
+    print(row("cat", plain))
+    print(row("webdataset, not decoded", loaded))
+    print(row("by Energon's index", indexed), flush=True)
+    if name == "256 MiB":
+        for bar, reads in ((INDEX, indexed), (PLAIN, loaded)):
+            told = [one.bytes_per_s / other.bytes_per_s for one, other in zip(reads, plain, strict=True)]
+            print(bar.told(told))
+        if median(told) < PLAIN.least:
+            print(binds(plain, loaded), flush=True)
+
+
+def binds(plain: Sequence[Read], loaded: Sequence[Read]) -> str:
+    """Why a loader reads less than ``cat``."""
+    whole, here = (median(read.processor_s for read in reads) for reads in (plain, loaded))
+    samples = loaded[0].samples
+    return (
+        f"  the processor binds: {1e6 * here / samples:.0f} microseconds of it a sample in the loader, "
+        f"{1e6 * whole / samples:.0f} in cat; on cores of its own a worker reads "
+        f"{median(read.samples_per_core_s for read in loaded):,.0f} samples/s, "
+        f"{median(read.bytes / read.processor_s for read in loaded) / 1e6:,.0f} MB/s"
+    )
+
+
+def compare_plan(ours: Path, arguments: argparse.Namespace) -> None:
+    """What is predicted and what is measured, in turn, by the clock and as if the cores had been free."""
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in PLAN}
+    workers = str(arguments.workers)
+    plan = [pairmill(), "plan-shards", str(ours), "--gpus", "1", "--workers", workers, "--samples-per-second", "1e9"]
+    stats = [sys.executable, "-m", "pairmill.runners.shard_stats", str(ours), "--bench", "--workers", workers, "--json"]
+    for _ in range(arguments.repeats):
+        measured = asked(stats)
+        for name, options, key in (("decoded", [], "cold_decoded"), ("undecoded", ["--decode-on-gpu"], "cold")):
+            predicted = asked([*plan, *options, "--json"])
+            told = measured[key]
+            free = min(told["samples_per_core_s"] * arguments.workers, predicted["by_resource"]["disk"])
+            found[name].append((predicted["samples_per_s"], told["samples_per_s"], free))
+            print(
+                f"  {name}: predicted {predicted['samples_per_s']:,.0f} samples/s ({predicted['binds']} binds), "
+                f"measured {told['samples_per_s']:,.0f} with {told['busy_cores']:.2f} of {arguments.workers} cores "
+                f"busy; {free:,.0f} with all of them",
+                flush=True,
+            )
+    for name, bar in PLAN.items():
+        print(bar.told([min(a / b, b / a) for a, b, _ in found[name]]))
+        print(f"    cores free: {median(min(a / c, c / a) for a, _, c in found[name]):.3f}", flush=True)
+
+
+def asked(command: Sequence[str]) -> Any:
+    """The JSON that a command prints."""
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+if __name__ == "__main__":
+    main()
