@@ -198,7 +198,6 @@ _SECTIONS: dict[str, type] = {
     "image": ImageSettings,
     "inference": InferenceSettings,
     "duplicates": DuplicateSettings,
-    "shards": ShardSettings,
     "embeddings": EmbeddingFormat,
     "text": TextChoice,
 }
@@ -240,6 +239,13 @@ def _against(value: object, errors: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(read_section(tuple[str, ...], value or (), "against", errors) or ()))
 
 
+def _shards(value: object, errors: list[str]) -> ShardSettings | None:
+    """``auto`` alone is short for ``{auto: {}}``: the usual topology."""
+    if value == "auto":
+        value = {"auto": {}}
+    return read_section(ShardSettings, value, "shards", errors)
+
+
 def _rules(value: object, errors: list[str]) -> tuple[Rule, ...]:
     return parse_rules(value, "rules", errors)
 
@@ -256,6 +262,7 @@ _OWN_READERS: dict[str, Callable[[object, list[str]], Any]] = {
     "words": read_words,
     "recycle": lambda value, errors: read_section(RecycleSettings, value, "recycle", errors),
     "splits": _splits,
+    "shards": _shards,
 }
 
 

@@ -35,7 +35,7 @@ def build_report(job: Job, ledger: pl.DataFrame, seconds: float) -> dict[str, An
     that write texts ``words``, see ``_words``, and where rows are recycled ``recycle``: reason → rows ``spoiled`` and
     ``recycled``; with selections ``selections``, one entry each; with a mixture ``mixture``, see
     ``write_mixture_tables``; with evaluation sets ``decontamination``, see ``pipeline/contamination.py``; with earlier
-    builds ``against``.
+    builds ``against``. ``seal`` adds ``shards``, see ``tell_shards``.
     """
     plan = job.lane_plan()
     rejected = ledger.filter(~pl.col("kept")).sort("rows", "reason", descending=[True, False])

@@ -13,6 +13,7 @@ from pairmill.pipeline.contamination import write_contamination
 from pairmill.pipeline.kept import seal_kept
 from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.report import build_report
+from pairmill.pipeline.shard_report import tell_shards
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
 from pairmill.sharding.dataset_card import CardFacts, write_dataset_card
 from pairmill.sharding.embeddings import FOLDER as EMBEDDINGS
@@ -50,6 +51,7 @@ def seal(prepared: Prepared, fingerprint: str, seconds: float) -> dict[str, Any]
     shards, metadata, embeddings = _finished(job, orders)
     ledger = _gather_ledger(job)
     report = build_report(job, ledger, seconds)
+    report["shards"] = tell_shards(job, orders, shards)
     if job.decontamination is not None:
         report["decontamination"] = write_contamination(job)
     _check_conservation(report, ledger, shards)

@@ -107,6 +107,7 @@ def _as_text(plan: LoadPlan, speed: DiskSpeed, node: NodeSpeed, training: Traini
         f"samples    {plan.samples:,} of {sample_bytes / 1e3:,.1f} kB",
         f"shards     {plan.shards:,} of {plan.shard_bytes / 2**20:,.0f} MiB, {each} samples; "
         f"{training.nodes * training.gpus} ranks x {training.workers} workers read them",
+        f"           decided by {plan.because}",
         f"reads      {plan.samples_per_s:,.0f} samples/s: {plan.binds} binds",
         *(f"           {name:<7}{rate:>12,.0f} samples/s" for name, rate in plan.by_resource.items()),
         f"lifted by  {plan.lift}",
@@ -114,13 +115,16 @@ def _as_text(plan: LoadPlan, speed: DiskSpeed, node: NodeSpeed, training: Traini
     if plan.stage_in_s is not None:
         lines.append(f"stage-in   {plan.stage_in_s / 60:,.1f} minutes a node")
     lines += [f"note       {note}" for note in (*plan.notes, *([speed.note] if speed.note else []))]
-    lines.append(f"recipe     shards: {{count: {plan.shards}}}")
+    auto = f"gpus: {training.gpus}, nodes: {training.nodes}, workers: {training.workers}"
+    auto += f", samples_per_s: {training.samples_per_s:g}"
+    lines.append(f"recipe     shards: {{count: {plan.shards}}}, or shards: {{auto: {{{auto}}}}}")
     return "\n".join(lines)
 
 
 def _as_json(plan: LoadPlan, speed: DiskSpeed, node: NodeSpeed, sample_bytes: float) -> str:
     told: dict[str, Any] = {
         "shards": plan.shards,
+        "because": plan.because,
         "samples": plan.samples,
         "samples_per_shard": list(plan.samples_per_shard),
         "sample_bytes": round(sample_bytes, 1),

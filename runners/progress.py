@@ -17,6 +17,7 @@ from pairmill.pipeline.contamination import contamination_lines
 from pairmill.pipeline.mixture_report import mixture_lines
 from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.report import funnel_lines, left_lines, score_lines, words_lines
+from pairmill.pipeline.shard_report import shard_lines
 
 POLL_S = 0.5
 
@@ -117,6 +118,6 @@ def print_funnel(report: dict[str, Any], out: Path) -> None:
         table.add_row(stage, reason, f"{rows:,}", f"{part:.2%}")
     console = Console()
     console.print(table)
-    told = (mixture_lines, score_lines, words_lines, contamination_lines, left_lines)
+    told = (mixture_lines, score_lines, words_lines, contamination_lines, shard_lines, left_lines)
     for line in (line for lines in told for line in lines(report)):
         console.print(line, highlight=False, soft_wrap=True)

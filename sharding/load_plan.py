@@ -75,6 +75,7 @@ class LoadPlan:
     """The plan of one dataset and one training run."""
 
     shards: int
+    because: str  # what made it so many
     samples: int
     shard_bytes: float  # of the largest shard, about
     by_resource: dict[str, float]  # samples a second of all nodes, if nothing else bound
@@ -107,7 +108,8 @@ def plan_load(samples: int, sample_bytes: float, training: Training, node: NodeS
     if training.decodes:
         by_resource["decode"] = cores * node.decode
     binds = min(by_resource, key=lambda name: by_resource[name])
-    shards, notes = _shards(samples, sample_bytes, training)
+    chosen = choose_shards(samples, sample_bytes, training)
+    notes = list(chosen.notes)
     whole = samples * sample_bytes
     if whole > node.capacity:
         notes.append(
@@ -118,9 +120,10 @@ def plan_load(samples: int, sample_bytes: float, training: Training, node: NodeS
             by_resource["store"] = training.nodes * node.remote / sample_bytes
             binds = min(by_resource, key=lambda name: by_resource[name])
     return LoadPlan(
-        shards=shards,
+        shards=chosen.shards,
+        because=chosen.because,
         samples=samples,
-        shard_bytes=whole / shards,
+        shard_bytes=whole / chosen.shards,
         by_resource=by_resource,
         binds=binds,
         lift=_lift(binds, by_resource, training, node, sample_bytes),
@@ -129,28 +132,52 @@ def plan_load(samples: int, sample_bytes: float, training: Training, node: NodeS
     )
 
 
-def _shards(samples: int, sample_bytes: float, training: Training) -> tuple[int, list[str]]:
+@dataclass(frozen=True)
+class ShardChoice:
+    """How many shards, which demand made it so many (``because``), and what their readers should know."""
+
+    shards: int
+    because: str
+    notes: tuple[str, ...] = ()
+
+
+def choose_shards(samples: int, sample_bytes: float, training: Training) -> ShardChoice:
+    """How many shards a training run wants of so many samples of so many bytes each (with tar headers).
+
+    About a minute of a loader worker's reading, between 64 MiB and 1 GiB, and a multiple of the loader workers of all
+    ranks: eight for each where shards of 64 MiB allow it, one at least.
+    """
     notes: list[str] = []
     per_worker = training.samples_per_s / training.workers
-    target = min(max(per_worker * sample_bytes * SHARD_S, LEAST_BYTES), MOST_BYTES)
-    wanted = max(samples * sample_bytes / target, SHARDS_PER_WORKER * training.readers)
+    minute = per_worker * sample_bytes * SHARD_S
+    target = min(max(minute, LEAST_BYTES), MOST_BYTES)
     readers = training.readers
+    wanted = samples * sample_bytes / target
+    what = "a minute of a loader worker's reading"
+    because = f"shards of {target / 2**20:,.0f} MiB, {what if target == minute else f'the bound for {what}'}"
+    if SHARDS_PER_WORKER * readers > wanted:
+        wanted, because = (
+            SHARDS_PER_WORKER * readers,
+            f"{SHARDS_PER_WORKER} shards for each of {readers} loader workers",
+        )
     count = math.ceil(wanted / readers) * readers
     most = samples * sample_bytes / LEAST_BYTES
     if count > most:
         count = max(readers, math.floor(most / readers) * readers)
+        because = f"shards of at least {LEAST_BYTES >> 20} MiB"
         if count > most:
+            because = f"a shard for each of {readers} loader workers"
             notes.append(
                 f"shards are smaller than {LEAST_BYTES >> 20} MiB, so that each of {readers} loader workers has one; "
                 "fewer workers read larger ones"
             )
     if count > samples:
-        count = samples // readers * readers or samples
+        count, because = samples // readers * readers or samples, "no shard may be empty"
     if count % readers:
         notes.append(f"{samples:,} samples are too few for a shard for each of {readers} loader workers")
     if count > MOST_SHARDS:
         notes.append(f"Energon warns above {MOST_SHARDS:,} shards")
-    return count, notes
+    return ShardChoice(count, because, tuple(notes))
 
 
 def _lift(binds: str, by_resource: dict[str, float], training: Training, node: NodeSpeed, sample_bytes: float) -> str:

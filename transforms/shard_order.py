@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pairmill.sharding.column_files import attempt_path
+from pairmill.sharding.load_plan import ShardChoice, Training, choose_shards
 from pairmill.sharding.shard_formats import Format
-from pairmill.sharding.shard_plan import shard_count
+from pairmill.sharding.shard_plan import TARGET_BYTES, shard_count
 from pairmill.sharding.shuffle import mix
 
 
@@ -27,14 +28,16 @@ class ShardSettings:
     One of ``count``, ``samples_per_shard`` and ``target_bytes`` decides, in that order; the number of shards is rounded
     to a multiple of ``multiple_of`` (ranks x loader workers, so that every worker gets as many shards). The default of
     256 MiB suits local NVMe: seconds to stage in, thousands of samples to shuffle; ``pairmill plan-shards`` knows more.
+    ``auto``: in place of all of these, the number that a training run of this topology wants (``choose_shards``).
     ``group_blocks``: so many blocks are shuffled together; more mixes better and reads the spool less in sequence.
     ``format``: tars, MDS for mosaicml-streaming, or both of the same samples.
     """
 
     count: int | None = None
     samples_per_shard: int | None = None
-    target_bytes: int = 256 << 20
+    target_bytes: int | None = None
     multiple_of: int = 1
+    auto: Training | None = None
     group_blocks: int = 16
     format: Format = "webdataset"
 
@@ -45,6 +48,29 @@ class ShardSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.auto is not None:
+            decided = [name for name in ("count", "samples_per_shard", "target_bytes") if getattr(self, name)]
+            decided += ["multiple_of"] if self.multiple_of != 1 else []
+            if decided:
+                raise ValueError(f"auto decides the number of shards, and so does {decided[0]}; leave one of them out")
+
+    def choose(self, samples: int, total_bytes: int) -> ShardChoice:
+        """How many shards hold so many samples of so many bytes together, as tar members; none for no samples."""
+        if not samples:
+            return ShardChoice(0, "there are no samples")
+        mean = total_bytes / samples
+        if self.auto is not None:
+            return choose_shards(samples, mean, self.auto)
+        if self.count is not None:
+            return ShardChoice(min(self.count, samples), "count" if self.count <= samples else "no shard may be empty")
+        target = TARGET_BYTES if self.target_bytes is None else self.target_bytes
+        counted = shard_count(samples, mean, target, self.samples_per_shard, self.multiple_of)
+        because = f"target_bytes, {target / 2**20:,.0f} MiB"
+        if self.samples_per_shard is not None:
+            because = f"samples_per_shard, {self.samples_per_shard:,}"
+        if counted != shard_count(samples, mean, target, self.samples_per_shard):
+            because += f", and multiple_of {self.multiple_of}"
+        return ShardChoice(counted, because)
 
 
 def split_of(groups: npt.NDArray[np.uint64], splits: tuple[tuple[str, float], ...], seed: int) -> npt.NDArray[np.int64]:
@@ -65,8 +91,13 @@ class SplitOrder:
     blocks: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
     laps: npt.NDArray[np.int64]
-    shards: int
+    chosen: ShardChoice
     group_blocks: int
+
+    @property
+    def shards(self) -> int:
+        """Shards of the split."""
+        return self.chosen.shards
 
     @property
     def samples(self) -> int:
@@ -110,18 +141,8 @@ def order_split(
     blocks, counts = np.tile(blocks[order], counts.shape[1]), counts[order].T.reshape(-1)
     living = counts > 0
     blocks, counts, laps = blocks[living], counts[living], laps[living]
-    samples = int(counts.sum())
-    shards = 0
-    if samples:
-        shards = settings.count or shard_count(
-            samples,
-            total_bytes / samples,
-            target_bytes=settings.target_bytes,
-            samples_per_shard=settings.samples_per_shard,
-            multiple_of=settings.multiple_of,
-        )
-        shards = min(shards, samples)
-    return SplitOrder(split, blocks, counts, laps, shards, settings.group_blocks)
+    chosen = settings.choose(int(counts.sum()), total_bytes)
+    return SplitOrder(split, blocks, counts, laps, chosen, settings.group_blocks)
 
 
 def save_orders(path: Path, orders: list[SplitOrder]) -> None:
@@ -133,6 +154,7 @@ def save_orders(path: Path, orders: list[SplitOrder]) -> None:
         arrays[f"{order.split}.counts"] = order.counts
         arrays[f"{order.split}.laps"] = order.laps
         arrays[f"{order.split}.shape"] = np.array([order.shards, order.group_blocks])
+        arrays[f"{order.split}.told"] = np.array([order.chosen.because, *order.chosen.notes])
     with attempt.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
     attempt.replace(path)
@@ -147,8 +169,13 @@ def load_orders(path: Path) -> dict[str, SplitOrder]:
                 file[f"{split}.blocks"],
                 file[f"{split}.counts"],
                 file[f"{split}.laps"],
-                int(file[f"{split}.shape"][0]),
+                _chosen(file[f"{split}.shape"], file[f"{split}.told"]),
                 int(file[f"{split}.shape"][1]),
             )
             for split in file["splits"]
         }
+
+
+def _chosen(shape: npt.NDArray[np.int64], told: npt.NDArray[np.str_]) -> ShardChoice:
+    because, *notes = map(str, told)
+    return ShardChoice(int(shape[0]), because, tuple(notes))

@@ -335,6 +335,30 @@ def test_a_spool_that_lost_a_tar_says_what_to_do(made: Any, builds: Any, tree: A
         builds.make(recipe, tmp_path / "three", work, seed="10")
 
 
+def test_auto_makes_the_shards_that_a_topology_wants(
+    made: Any, small_pool: Any, builds: Any, tree: Any, tmp_path: Path
+) -> None:
+    out, _, _ = made
+    work = out.parent / "work"
+    recipe = small_pool.recipe(tmp_path / "auto.yaml", name="r", shards={"auto": {"gpus": 2, "workers": 3}})
+    report = builds.make(recipe, tmp_path / "auto", work, lanes=3)
+    told = report["shards"]["splits"]["train"]
+    assert told["shards"] == 6
+    assert told["samples"] == report["kept"]
+    assert told["because"] == "a shard for each of 6 loader workers"
+    assert [note.partition(",")[0] for note in told["notes"]] == ["shards are smaller than 64 MiB"]
+    tars = list((tmp_path / "auto" / "dataset").glob("*.tar"))
+    assert told["bytes"] > sum(tar.stat().st_size for tar in tars)
+    six = small_pool.recipe(tmp_path / "six.yaml", name="r", shards={"count": 6})
+    counted = builds.make(six, tmp_path / "six", work)["shards"]["splits"]["train"]
+    assert (counted["because"], counted["notes"], counted["bytes"]) == ("count", [], told["bytes"])
+    assert tars_of(tree(tmp_path / "six" / "dataset")) == tars_of(tree(tmp_path / "auto" / "dataset"))
+
+
+def tars_of(files: dict[str, str]) -> dict[str, str]:
+    return {name: sha for name, sha in files.items() if name.endswith(".tar")}
+
+
 def test_a_shard_reads_from_more_tars_than_may_be_open(
     made: Any, builds: Any, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from pairmill.filters.registry import RULES
 from pairmill.pipeline.recipe import OPERATIONAL, Recipe, load_recipe
 from pairmill.pipeline.recipe_file import find_recipe, shipped_recipes
 from pairmill.sharding.errors import UsageError
+from pairmill.sharding.load_plan import Training
 from pairmill.transforms.fetch.settings import FetchSettings
 
 POOL = "pool: {path: pool.csv}\n"
@@ -113,6 +114,10 @@ WRONG = [
     ("language: {model: 5}", "language.model: input should be a valid string, not 5"),
     ("language: true", "language: give a mapping of keys, not True"),
     ("shards: {count: 0}", "shards: count must be at least 1, not 0"),
+    ("shards: many", "shards: give a mapping of keys, not 'many'"),
+    ("shards: {auto: {gpu: 4}}", "shards.auto.gpu: there is no such key; did you mean 'gpus'?"),
+    ("shards: {auto: {gpus: 0}}", "shards.auto: gpus must be at least 1, not 0"),
+    ("shards: {auto: {}, count: 4}", "shards: auto decides the number of shards, and so does count; leave one"),
     ("splits: {val: 60 %, test: 0.4}", "splits: the shares leave nothing for train"),
     ("splits: {val: 200 %}", "splits.val: 200 % is not between 0 and 1"),
     ("splits: {val: half}", "splits.val: 'half' is no share; give one such as 0.005 or 0.5 %"),
@@ -158,6 +163,9 @@ def test_shipped_recipes_load(name: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_settings_go_on_top_and_pool_replaces_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    assert load(tmp_path, POOL + "shards: auto\n").shards.auto == Training()
+    told = POOL + "shards: {auto: {gpus: 2, workers: 3}, target_bytes: null}\n"
+    assert load(tmp_path, told, "shards.auto.nodes=4").shards.auto == Training(nodes=4, gpus=2, workers=3)
     recipe = load(tmp_path, POOL + "shards:\n", "shards.count=8", "rules=[image_size]", "seed=3", pool="other.csv")
     assert (recipe.shards.count, recipe.seed, recipe.rules) == (8, 3, (ImageSize(),))
     assert recipe.pool.path == str(tmp_path / "other.csv")

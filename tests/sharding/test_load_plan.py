@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairmill.sharding.load_plan import LEAST_BYTES, MOST_BYTES, NodeSpeed, Training, plan_load
+from pairmill.sharding.load_plan import LEAST_BYTES, MOST_BYTES, NodeSpeed, Training, choose_shards, plan_load
 from pairmill.sharding.topology import Topology, judge_topology
 
 FAST = NodeSpeed(disk=5e9, decode=900, cores=64)
@@ -91,6 +91,24 @@ def test_the_sizes_that_practice_has() -> None:
     tiny = plan_load(100_000, 35_000, Training(8, 8, 8, 787), FAST)
     assert tiny.shards == 512
     assert any("smaller than 64 MiB" in note for note in tiny.notes)
+
+
+@pytest.mark.parametrize(
+    ("samples", "training", "shards", "because"),
+    [
+        (11_000_000, Training(1, 8, 8, 787), 1920, "shards of 169 MiB, a minute of a loader worker's reading"),
+        (400_000_000, Training(16, 8, 8, 787), 68_608, "shards of 169 MiB, a minute of a loader worker's reading"),
+        (400_000_000, Training(1, 8, 1, 5000), 11_176, "shards of 1,024 MiB, the bound for a minute of"),
+        (11_000_000, Training(1, 8, 8, 20), 4864, "shards of at least 64 MiB"),
+        (2_000_000, Training(1, 8, 8, 787), 512, "8 shards for each of 64 loader workers"),
+        (500_000, Training(1, 8, 8, 787), 192, "shards of at least 64 MiB"),
+        (50_000, Training(1, 8, 8, 787), 64, "a shard for each of 64 loader workers"),
+        (50, Training(1, 8, 8, 787), 50, "no shard may be empty"),
+    ],
+)
+def test_what_decided_is_told(samples: int, training: Training, shards: int, because: str) -> None:
+    chosen = choose_shards(samples, 30_000, training)
+    assert (chosen.shards, chosen.because[: len(because)]) == (shards, because)
 
 
 def test_what_does_not_fit_is_told() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pairmill.sharding.load_plan import Training
 from pairmill.sharding.shard_plan import shard_sizes
 from pairmill.transforms.shard_order import (
     ShardSettings,
@@ -145,7 +146,22 @@ def test_saved_orders_are_the_same_orders(
         assert found.blocks.tolist() == order.blocks.tolist()
         assert found.counts.tolist() == order.counts.tolist()
         assert found.laps.tolist() == order.laps.tolist()
+        assert found.chosen == order.chosen
         assert (found.shards, found.group_blocks, found.samples) == (order.shards, order.group_blocks, order.samples)
+
+
+@pytest.mark.parametrize("given", [{"count": 3}, {"samples_per_shard": 5}, {"target_bytes": 10}, {"multiple_of": 2}])
+def test_two_that_decide_are_refused(given: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=f"and so does {next(iter(given))}; leave one of them out"):
+        ShardSettings(auto=Training(), **given)
+
+
+@given(kept, st.integers(1, 3), st.integers(1, 8), st.integers(1, 4))
+def test_auto_gives_every_reader_as_many_shards(found: dict[int, int], nodes: int, gpus: int, workers: int) -> None:
+    order = ordered(found, ShardSettings(auto=Training(nodes, gpus, workers)))
+    readers = nodes * gpus * workers
+    assert order.shards == (readers if order.samples >= readers else order.samples)
+    assert (order.chosen.because == f"a shard for each of {readers} loader workers") == (order.samples >= readers)
 
 
 @pytest.mark.parametrize("name", ["count", "samples_per_shard", "target_bytes", "multiple_of", "group_blocks"])
