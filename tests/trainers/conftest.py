@@ -49,6 +49,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "build" / "dataset"
 
 
+@pytest.fixture(scope="session")
+def both_formats(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same samples in tars and in MDS."""
+    out = tmp_path_factory.mktemp("both") / "dataset"
+    assert main(["reshard", str(dataset), str(out), "--format", "both", "--shards", str(SHARDS), "--quiet"]) == 0
+    return out
+
+
 @dataclass(frozen=True)
 class Reader:
     """Runs a script of this folder under a Python, over the lines of a page that load the dataset."""

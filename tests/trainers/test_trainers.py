@@ -6,6 +6,7 @@ import math
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,16 @@ def assert_each_once(told: dict[str, Any]) -> None:
     assert sorted(mine + yours) == told["members"]
     assert len(told["members"]) == SAMPLES
     assert mine != sorted(mine)
+
+
+def two_ranks(reader: Reader, script: str, lines: Path, folder: Path) -> list[Any]:
+    """What both ranks of a training run tell, which run side by side and meet at a file."""
+
+    def rank(number: int) -> Any:
+        return reader.read(script, lines, number, folder / "meeting")
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(rank, range(2)))
 
 
 def test_webdataset(own_reader: Callable[[str], Reader]) -> None:
@@ -62,13 +73,7 @@ def test_open_clip_trains(reader: Callable[[str], Reader], tmp_path: Path) -> No
 
 def test_energon_reads_with_two_ranks_and_resumes(reader: Callable[[str], Reader], tmp_path: Path) -> None:
     energon = reader("megatron.energon")
-    lines = energon.lines("NVIDIA Energon")
-
-    def rank(number: int) -> Any:
-        return energon.read("read_energon.py", lines, number, tmp_path / "meeting")
-
-    with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(rank, range(2)))
+    both = two_ranks(energon, "read_energon.py", energon.lines("NVIDIA Energon"), tmp_path)
     assert_each_once({"keys": [told["keys"] for told in both], "members": both[0]["members"]})
     for told in both:
         assert told["version"].startswith("7.")
@@ -76,6 +81,18 @@ def test_energon_reads_with_two_ranks_and_resumes(reader: Callable[[str], Reader
         assert told["resumed"] == told["followed"]
         assert told["passed"] != told["followed"][: len(told["passed"])]
     assert both[0]["passed"] != both[1]["passed"]
+
+
+def test_streaming_reads_mds_with_two_ranks_and_resumes(
+    reader: Callable[[str], Reader], both_formats: Path, tmp_path: Path
+) -> None:
+    streaming = replace(reader("streaming"), dataset=both_formats)
+    both = two_ranks(streaming, "read_streaming.py", streaming.lines("mosaicml-streaming"), tmp_path)
+    assert_each_once({"keys": [told["keys"] for told in both], "members": both[0]["members"]})
+    for told in both:
+        assert told["batches"] == 8
+        assert told["resumed"] == told["followed"]
+        assert len(told["followed"]) == 5
 
 
 def test_dali(reader: Callable[[str], Reader]) -> None:
