@@ -324,6 +324,7 @@ def begin_build(build: Path, prepared: Prepared) -> str:
         "work": job.pool_store.work,
         "pool": job.pool_store.name,
         "fetch": job.fetch_store.name,
+        "language": job.language_store.name if job.language is not None else None,
         "scores": {run.name: run.store.name for run in job.scorers},
         "words": {run.name: run.store.name for run in job.words},
         # Where the models lay, for `pairmill search`: the dataset itself knows no path.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pairmill.runners.dataset_commands import add_dataset_commands
+from pairmill.runners.report_command import add_report
 from pairmill.runners.runner_arguments import (
     add_runner_arguments,
     add_worker_pool,
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     subset.add_argument("--once", action="store_true", help="each pair once, however often a mixture writes it")
     subset.set_defaults(command=_subset)
     _add_diff(commands)
+    add_report(commands)
     _add_search(commands)
     _add_eval_set(commands)
     train = commands.add_parser("train-text-classifier", help="train a classifier of captions from two text files")

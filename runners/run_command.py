@@ -16,6 +16,7 @@ from pairmill.pipeline.space import check_select_space
 from pairmill.pipeline.space import check_space as require_space
 from pairmill.runners.progress import Progress, print_funnel
 from pairmill.runners.quick_beam import quick_beam
+from pairmill.runners.report_command import page_of_run
 from pairmill.runners.runner_choice import RunnerChoice
 from pairmill.runners.submit import greeted, run_on
 from pairmill.runners.worker import dismiss, start_worker
@@ -63,6 +64,8 @@ def run_recipe(
         dismiss(started)
     if not quiet:
         print_funnel(report, out)
+    if steps == "all":
+        page_of_run(out, quiet)
     return 0
 
 

@@ -81,8 +81,8 @@ def split_of(shard: str) -> str:
     return match[1] if match else ""
 
 
-def distribution(values: npt.ArrayLike) -> Distribution | None:
-    """The distribution of a one-dimensional array of numbers; None for an empty one.
+def distribution(values: npt.ArrayLike, bins: int = BINS) -> Distribution | None:
+    """The distribution of a one-dimensional array of numbers, in so many bins; None for an empty one.
 
     Bins are equally wide, or grow geometrically where the largest value is more than eight times the median.
     """
@@ -93,14 +93,14 @@ def distribution(values: npt.ArrayLike) -> Distribution | None:
     p5, p50, p95 = (float(data[max(0, -(-data.size * percent // 100) - 1)]) for percent in (5, 50, 95))
     if low == high:
         edges = np.array([low, high])
-        bins = np.array([data.size])
+        counts = np.array([data.size])
     else:
         if _grows(low, p50, high):
-            edges = np.geomspace(low, high, BINS + 1)
+            edges = np.geomspace(low, high, bins + 1)
         else:
-            edges = np.linspace(low, high, BINS + 1)
+            edges = np.linspace(low, high, bins + 1)
         edges[0], edges[-1] = low, high
-        bins = np.histogram(data, edges)[0]
+        counts = np.histogram(data, edges)[0]
     return Distribution(
         count=int(data.size),
         min=low,
@@ -110,7 +110,7 @@ def distribution(values: npt.ArrayLike) -> Distribution | None:
         max=high,
         mean=float(data.mean()),
         edges=tuple(edges.tolist()),
-        bins=tuple(bins.tolist()),
+        bins=tuple(counts.tolist()),
     )
 
 

@@ -32,9 +32,18 @@ def human_bytes(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """A time that people read: 12.3 s, 4 min 05 s, 3 h 20 min."""
+    if seconds < 0.05:
+        return "< 0.1 s"
     if seconds < 100:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 100:
         return f"{minutes} min {rest:02} s"
     return f"{minutes // 60:,} h {minutes % 60:02} min"
+
+
+def share(part: float) -> str:
+    """A share of one, in per cent; a little is never told as nothing."""
+    if 0 < part < 0.0001:
+        return "< 0.01 %"
+    return f"{part:.1%}".replace("%", " %") if part >= 0.1 else f"{part:.2%}".replace("%", " %")

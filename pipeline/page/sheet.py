@@ -32,26 +32,34 @@ class Tile:
 
 
 def contact_sheet(tiles: Sequence[Tile], name: str) -> Element:
-    """A list of figures; ``name`` says what they are to those who hear the page."""
-    return element("ul", *(element("li", _figure(tile)) for tile in tiles), class_="sheet", aria_label=name)
+    """A list of figures; ``name`` says what they are to those who hear the page.
+
+    Where none has a picture, words alone stand there, and why there is none is left to the one who asks.
+    """
+    wordy = all(tile.image is None and tile.beside is None for tile in tiles)
+    listed = (element("li", *_told(tile)) if wordy else element("li", _figure(tile)) for tile in tiles)
+    return element("ul", *listed, class_="sheet wordy" if wordy else "sheet", aria_label=name)
 
 
 def _figure(tile: Tile) -> Element:
     pictures = [_picture(tile.image, f"Image of {tile.name}", tile.absent, tile.veiled)]
     if tile.beside is not None:
         pictures.append(_picture(tile.beside, tile.beside_name, "", tile.veiled))
+    return element(
+        "figure",
+        element("div", *pictures, class_="pictures"),
+        element("figcaption", *_told(tile)),
+        tabindex="0" if tile.veiled else None,
+    )
+
+
+def _told(tile: Tile) -> list[Element]:
     if tile.caption:
         # A caption may be in any script: its direction is its own, and reaches no neighbour.
         words = element("span", shortened(tile.caption, CAPTION_CHARACTERS), class_="words", dir="auto")
     else:
         words = element("span", "no caption", class_="words absent")
-    facts = [element("small", shortened(fact, FACT_CHARACTERS), dir="auto") for fact in tile.facts]
-    return element(
-        "figure",
-        element("div", *pictures, class_="pictures"),
-        element("figcaption", words, *facts),
-        tabindex="0" if tile.veiled else None,
-    )
+    return [words, *(element("small", shortened(fact, FACT_CHARACTERS), dir="auto") for fact in tile.facts)]
 
 
 def _picture(image: bytes | None, alt: str, absent: str, veiled: bool) -> Element:

@@ -13,6 +13,7 @@ from pairmill.pipeline.page.document import Section, figures, write_document
 from pairmill.pipeline.page.element import Content, element, table
 from pairmill.pipeline.page.number import human_bytes, pixels, plain, shown
 from pairmill.pipeline.page.sheet import Tile, contact_sheet
+from pairmill.pipeline.page.unsafe import said_unsafe
 from pairmill.sharding.fault import Fault, printable
 from pairmill.sharding.image_header import image_size
 from pairmill.sharding.metadata import score_distributions
@@ -165,10 +166,11 @@ def _samples(target: Target, report: Report, samples: int) -> list[Content]:
     if not drawn:
         return []
     told = f"{len(drawn):,} of {report.statistics.samples:,} samples, drawn at random and the same every time."
-    return [element("p", told, class_="soft"), contact_sheet([_tile(each) for each in drawn], "Samples")]
+    return [element("p", told, class_="soft"), contact_sheet([sample_tile(each) for each in drawn], "Samples")]
 
 
-def _tile(drawn: DrawnSample) -> Tile:
+def sample_tile(drawn: DrawnSample) -> Tile:
+    """The tile of a sample of anyone's shards."""
     image = next((data for name, data in drawn.members.items() if name.lower() in IMAGE_MEMBERS), None)
     record = _record(drawn.members.get("json", b""))
     size = image_size(lambda offset, length: image[offset : offset + length]) if image is not None else None
@@ -176,7 +178,8 @@ def _tile(drawn: DrawnSample) -> Tile:
     language = record.get("lang") or record.get("language")
     if isinstance(language, str):
         facts.append(f"language {printable(language)}")
-    facts += [f"{printable(name)} {value:.3g}" for name, value in record.items() if isinstance(value, float)][:3]
+    numbers = [(name, value) for name, value in record.items() if isinstance(value, float)]
+    facts += [f"{printable(name)} {shown(value)}" for name, value in numbers if name != "lang_confidence"][:3]
     facts.append(f"{printable(drawn.shard)}, {printable(drawn.key)}")
     unsafe = said_unsafe(record)
     return Tile(
@@ -185,15 +188,6 @@ def _tile(drawn: DrawnSample) -> Tile:
         facts=tuple(facts),
         image=None if unsafe else image,
         absent="left out: its record says that it is unsafe" if unsafe else "no image",
-    )
-
-
-def said_unsafe(record: Mapping[str, Any]) -> bool:
-    """Whether a record of LAION's says that its picture is not for everyone's eyes (``NSFW``, ``punsafe``)."""
-    told = {name.lower(): value for name, value in record.items()}
-    chance = told.get("punsafe")
-    return str(told.get("nsfw", "")).upper() in ("NSFW", "UNSAFE", "TRUE", "1") or (
-        isinstance(chance, float) and chance > 0.5
     )
 
 

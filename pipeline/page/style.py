@@ -34,7 +34,7 @@ th{font-weight:600;font-size:.85rem;color:var(--soft);white-space:nowrap}
 td{overflow-wrap:break-word}
 .number{text-align:right;white-space:nowrap}
 tr.stage td{font-weight:600}tr.reason td:first-child{padding-left:20px}tr.total td{font-weight:650;border-bottom:0}
-.bar{width:34%;min-width:140px;padding-right:0}
+.funnel{width:100%}.bar{width:46%;min-width:140px}
 .bar span{display:block;height:11px;background:var(--track);border-radius:2px;overflow:hidden}
 .bar i{display:block;height:100%;background:var(--rejected);min-width:1px}.bar i.kept{background:var(--kept)}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));gap:26px 30px;margin:0 0 18px}
@@ -61,11 +61,14 @@ list-style:none}
 .sheet .pictures>*{flex:1;min-width:0;height:100%;object-fit:contain}
 .sheet .none{display:flex;align-items:center;justify-content:center;text-align:center;padding:10px;font-size:.8rem;
 color:var(--soft)}
+.sheet.wordy{gap:16px 24px;grid-template-columns:repeat(auto-fill,minmax(min(100%,250px),1fr))}
+.sheet.wordy .words{margin-top:0;font-size:.9rem}
 .sheet .veiled{filter:blur(18px)}.sheet figure:hover .veiled,.sheet figure:focus-within .veiled{filter:none}
 .sheet .words{display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:4;overflow:hidden;color:var(--ink);
 margin:6px 0 2px}
 .sheet .words.absent{color:var(--soft);font-style:italic}
-.sheet small{display:block;font-size:.76rem;line-height:1.4}
+.sheet li{min-width:0;overflow-wrap:anywhere}
+.sheet small{display:block;color:var(--soft);font-size:.76rem;line-height:1.4}
 ul.told{margin:0 0 14px;padding-left:20px}ul.told li{overflow-wrap:anywhere;margin-bottom:3px}
 details{margin:0 0 14px}summary{cursor:pointer;color:var(--soft)}
 details pre{background:var(--track);padding:14px;border-radius:4px;overflow-x:auto;font-size:.82rem;line-height:1.45}

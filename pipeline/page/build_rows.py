@@ -1,0 +1,191 @@
+"""What a finished build knows of some of its rows, out of the ledger and the columns of its work folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from pairmill.pipeline.pool_blocks import PoolBlocks
+from pairmill.sharding.column_files import read_row_groups
+from pairmill.sharding.commit_log import Commit, CommitLog
+from pairmill.sharding.errors import UsageError
+from pairmill.sharding.pair import ROW_BITS, row_ids
+from pairmill.transforms.score_run import NEUTRAL
+
+#: What of a pool row is told, beside its numbers.
+POOL_PART = ("uid", "url", "path", "caption")
+FETCHED = {
+    "status": pl.String(),
+    "status_detail": pl.String(),
+    "original_width": pl.Int32(),
+    "original_height": pl.Int32(),
+    "stored_bytes": pl.Int64(),
+    "spool": pl.String(),
+    "spool_offset": pl.Int64(),
+}
+LANGUAGE = {"lang": pl.String(), "lang_confidence": pl.Float32()}
+MAX_POOL_NUMBERS = 12
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The committed column files of one step in a work folder."""
+
+    work: Path
+    name: str
+
+    @cached_property
+    def commits(self) -> dict[int, list[Commit]]:
+        """By block, in the order of their parts."""
+        found: dict[int, dict[int, Commit]] = {}
+        for commit in CommitLog(self.work / "log" / self.name).read():
+            found.setdefault(commit.block, {})[commit.part] = commit
+        return {block: [parts[part] for part in sorted(parts)] for block, parts in found.items()}
+
+    @cached_property
+    def schema(self) -> pl.Schema:
+        """Of any of the files; empty where there is none."""
+        for parts in self.commits.values():
+            path = self.work / "columns" / self.name / parts[0].path
+            if path.is_file():
+                return pl.Schema(pl.read_parquet_schema(path))
+        return pl.Schema()
+
+    def read(self, blocks: Sequence[int], columns: Sequence[str]) -> list[tuple[Commit, pl.DataFrame]]:
+        """The columns of the blocks' parts; a file is opened once, one that is gone is left out."""
+        by_path: dict[str, list[Commit]] = {}
+        for block in blocks:
+            for commit in self.commits.get(block, ()):
+                by_path.setdefault(commit.path, []).append(commit)
+        found: list[tuple[Commit, pl.DataFrame]] = []
+        for path, commits in by_path.items():
+            file = self.work / "columns" / self.name / path
+            if file.is_file():
+                frames = read_row_groups(file, [commit.row_group for commit in commits], columns)
+                found += zip(commits, frames, strict=True)
+        return found
+
+
+class BuildRows:
+    """The rows of a build, whose ``build.json`` is ``record``: the parts of its ledger, and what is known of a row."""
+
+    def __init__(self, build: Path, record: Mapping[str, Any]) -> None:
+        work = Path(record["work"])
+        self.ledger = tuple(sorted((build / "ledger").glob("*.parquet")))
+        self._pool = _Step(work, record["pool"])
+        self._blocks = PoolBlocks(build, record)
+        self._fetch = _Step(work, record["fetch"])
+        self._spool = work / "spool" / record["fetch"]
+        self._language = _Step(work, name) if (name := _language_of(work, record)) else None
+        self._scores = {name: _Step(work, store) for name, store in dict(record.get("scores", {})).items()}
+
+    @cached_property
+    def sizes_of_blocks(self) -> dict[int, int]:
+        """Block → its rows. Of a pool that was read in place they are counted in the ledger."""
+        if self._pool.commits:
+            return {block: parts[0].rows for block, parts in sorted(self._pool.commits.items())}
+        sizes: dict[int, int] = {}
+        for file in self.ledger:
+            counted = pl.read_parquet(file, columns=["block"]).group_by("block").len().sort("block")
+            for block, rows in counted.iter_rows():
+                sizes[block] = sizes.get(block, 0) + rows
+        return sizes
+
+    @cached_property
+    def score_columns(self) -> dict[str, tuple[str, ...]]:
+        """Scorer → the numbers that it measured, under the recipe's names."""
+        return {
+            name: tuple(_own_name(column, name) for column, dtype in step.schema.items() if dtype.is_float())
+            for name, step in self._scores.items()
+        }
+
+    def frames(self) -> Sequence[tuple[Path, int]]:
+        """Every part of the ledger: a file and a row group of it, in pool order."""
+        return [(file, group) for file in self.ledger for group in range(pq.read_metadata(file).num_row_groups)]
+
+    def known(self, row_ids: pl.Series) -> pl.DataFrame:
+        """Of each row (ascending, each once): POOL_PART and the pool's numbers, LANGUAGE, FETCHED, all scores.
+
+        What is not there is null: rows without a fetch of their own, columns of steps that the build does not have,
+        files that were removed. A measured column wins over the pool's of the same name.
+        """
+        rows = row_ids.alias("row_id").to_frame()
+        blocks = rows.select(pl.col("row_id") // (1 << ROW_BITS)).to_series().unique().sort().to_list()
+        tables = [self._pool_rows(rows, blocks), self._languages(rows, blocks)]
+        tables.append(_joined(rows, [frame for _, frame in self._fetch.read(blocks, ["row_id", *FETCHED])], FETCHED))
+        for name, step in self._scores.items():
+            own = {column: dtype for column, dtype in step.schema.items() if dtype.is_float()}
+            found = [frame for _, frame in step.read(blocks, ["row_id", *own])]
+            table = _joined(rows, found, own)
+            tables.append(table.rename({column: _own_name(column, name) for column in own}))
+        known = rows
+        for table in tables:
+            known = known.drop([name for name in table.columns if name in known.columns]).hstack(table)
+        return known
+
+    def image(self, row: Mapping[str, Any]) -> bytes | None:
+        """The stored image of a row of ``known``; None where it has none, or its tar is gone."""
+        if row["spool_offset"] is None or row["stored_bytes"] is None:
+            return None
+        try:
+            handle = os.open(self._spool / row["spool"], os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            return os.pread(handle, row["stored_bytes"], row["spool_offset"])
+        finally:
+            os.close(handle)
+
+    def _pool_rows(self, rows: pl.DataFrame, blocks: Sequence[int]) -> pl.DataFrame:
+        numbers = {name: dtype for name, dtype in self._pool.schema.items() if dtype.is_float()}
+        names = [*POOL_PART, *list(numbers)[:MAX_POOL_NUMBERS]]
+        parts = []
+        for block in blocks:
+            mine = rows.filter(pl.col("row_id") // (1 << ROW_BITS) == block).get_column("row_id")
+            with suppress(UsageError):  # neither work folder nor pool has it any more
+                places = mine % (1 << ROW_BITS)
+                parts.append(self._blocks.rows(block, names)[places].with_columns(row_id=mine))
+        return _joined(rows, parts, {name: numbers.get(name, pl.String()) for name in names})
+
+    def _languages(self, rows: pl.DataFrame, blocks: Sequence[int]) -> pl.DataFrame:
+        if self._language is not None:
+            found = [(c.block, frame) for c, frame in self._language.read(blocks, list(LANGUAGE))]
+        elif self._pool.schema.get("lang") == pl.String:
+            found = [(block, self._blocks.rows(block, ["lang"])) for block in blocks]
+        else:
+            return pl.DataFrame()
+        # A row for each of a block, in its order.
+        parts = [frame.with_columns(row_id=pl.Series(row_ids(block, frame.height))) for block, frame in found]
+        columns = {name: LANGUAGE[name] for name in (parts[0].columns if parts else LANGUAGE) if name in LANGUAGE}
+        return _joined(rows, parts, columns)
+
+
+def _joined(rows: pl.DataFrame, found: Sequence[pl.DataFrame], columns: Mapping[str, Any]) -> pl.DataFrame:
+    """The columns of what was found, for the rows in their order."""
+    if not found:
+        nothing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in columns.items()]
+        return rows.with_columns(nothing).drop("row_id")
+    table = pl.concat([frame.select("row_id", *columns).join(rows, on="row_id", how="semi") for frame in found])
+    table = table.unique("row_id", keep="first", maintain_order=True)
+    return rows.join(table, on="row_id", how="left", maintain_order="left").drop("row_id")
+
+
+def _own_name(column: str, scorer: str) -> str:
+    """The recipe's name of a column that a scorer's store keeps under a neutral one."""
+    return scorer + column.removeprefix(NEUTRAL) if column.startswith(NEUTRAL) else column
+
+
+def _language_of(work: Path, record: Mapping[str, Any]) -> str | None:
+    """The store of languages. Builds of before it was noted have it where the work folder has one alone."""
+    if "language" in record:
+        return str(record["language"]) if record["language"] else None
+    found = [path.name for path in (work / "columns").glob("language-*")]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,110 @@
+"""Contact sheets of rejected rows, a reason each, out of the spool where the picture was fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import polars as pl
+
+from pairmill.pipeline.page.build_rows import BuildRows
+from pairmill.pipeline.page.element import Content, element
+from pairmill.pipeline.page.funnel import reason_id
+from pairmill.pipeline.page.number import human_bytes, shown
+from pairmill.pipeline.page.sheet import Tile, contact_sheet
+from pairmill.pipeline.page.unsafe import is_unsafe_reason, said_unsafe, unsafe_scorers
+from pairmill.sharding.fault import printable
+from pairmill.sharding.pair import describe_row
+from pairmill.transforms.judgement import FAILED_RULES
+
+#: Which pictures are shown: those that no rule on safety rejected, all (those others blurred), or none.
+Pictures = Literal["safe", "all", "none"]
+_NOT_FETCHED = "not fetched"
+_FETCHED_ONCE = "the same URL, fetched once"
+_LEFT_OUT = "left out: a rule on safety, or a takedown"
+
+
+class RejectedSheets:
+    """Makes tiles of rejected rows; ``scorers`` are the settings of the build's scorers, by name."""
+
+    def __init__(self, rows: BuildRows, scorers: Mapping[str, Any], pictures: Pictures) -> None:
+        self._rows = rows
+        self._pictures = pictures
+        self._unsafe = unsafe_scorers(scorers)
+        self._scores = [name for names in rows.score_columns.values() for name in names]
+        self._unsafe_columns = [n for name in sorted(self._unsafe) for n in rows.score_columns.get(name, ())]
+
+    def sheets(self, shown_rows: pl.DataFrame, counts: Mapping[str, Mapping[str, int]]) -> list[Content]:
+        """A heading and a sheet for each stage and reason, in the order of ``counts`` (stage → reason → rows)."""
+        ids = pl.concat([shown_rows.get_column("row_id"), shown_rows.get_column("survivor").drop_nulls()])
+        known = {row["row_id"]: row for row in self._rows.known(ids.unique().sort()).iter_rows(named=True)}
+        drawn: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in shown_rows.filter(~pl.col("kept")).iter_rows(named=True):
+            drawn.setdefault((row["stage"], row["reason"]), []).append(row)
+        contents: list[Content] = []
+        for stage, reasons in counts.items():
+            for reason, count in reasons.items():
+                tiles = [self._tile(row, known) for row in drawn.get((stage, reason), ())]
+                if tiles:
+                    some = f", {len(tiles):,} of them" if len(tiles) < count else ""
+                    title = f"{printable(reason)}: {count:,} row{'' if count == 1 else 's'}{some}"
+                    contents.append(element("h3", title, id=reason_id(stage, reason)))
+                    if any(tile.image is None and tile.absent == _LEFT_OUT for tile in tiles):
+                        contents.append(element("p", f"Pictures {_LEFT_OUT}.", class_="soft"))
+                    contents.append(contact_sheet(tiles, f"Rejected for {printable(reason)}"))
+        return contents
+
+    def _tile(self, row: Mapping[str, Any], known: Mapping[int, Mapping[str, Any]]) -> Tile:
+        told = known[row["row_id"]]
+        unsafe = self._is_unsafe(row, told)
+        image = beside = None
+        if self._pictures == "all" or (self._pictures == "safe" and not unsafe):
+            image = self._rows.image(told)
+            survivor = known.get(row["survivor"])
+            if survivor is not None and (self._pictures == "all" or not self._is_unsafe({}, survivor)):
+                beside = self._rows.image(survivor)
+        return Tile(
+            name=describe_row(row["row_id"]),
+            caption=told["caption"],
+            facts=tuple(self._facts(row, told)),
+            image=image,
+            absent=_FETCHED_ONCE if beside is not None and told["status"] is None else self._absent(told, unsafe),
+            beside=beside,
+            beside_name="The picture that is kept instead",
+            veiled=unsafe,
+        )
+
+    def _absent(self, told: Mapping[str, Any], unsafe: bool) -> str:
+        if told["spool_offset"] is None:
+            if told["status"] in (None, "ok"):
+                return _NOT_FETCHED
+            return printable(told["status"]).replace("_", " ")
+        if self._pictures == "none":
+            return "not shown"
+        return _LEFT_OUT if unsafe else "no longer in the work folder"
+
+    def _is_unsafe(self, row: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
+        reasons = [row.get("reason"), *(row.get(FAILED_RULES) or ())]
+        if any(reason is not None and is_unsafe_reason(reason, self._unsafe) for reason in reasons):
+            return True
+        measured = {f"nsfw {name}": told.get(name) for name in self._unsafe_columns}
+        return said_unsafe({**told, **measured})
+
+    def _facts(self, row: Mapping[str, Any], told: Mapping[str, Any]) -> list[str]:
+        facts = []
+        if told["original_width"] is not None:
+            size = f"{told['original_width']:,} × {told['original_height']:,} pixels"
+            facts.append(f"{size}, {human_bytes(told['stored_bytes'])}" if told["stored_bytes"] else size)
+        if told["status_detail"] and told["status"] != "ok":
+            facts.append(printable(told["status_detail"]))
+        if told.get("lang"):
+            confidence = told.get("lang_confidence")
+            facts.append(f"language {printable(told['lang'])}" + (f" {confidence:.2f}" if confidence else ""))
+        facts += [f"{printable(name)} {shown(told[name])}" for name in self._scores if told.get(name) is not None][:4]
+        further = [name for name in row.get(FAILED_RULES) or () if name != row["reason"]]
+        if further:
+            facts.append(f"also {', '.join(map(printable, further))}")
+        where = told["url"] or told["path"]
+        if where:
+            facts.append(printable(where))
+        return facts
