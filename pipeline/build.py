@@ -48,8 +48,11 @@ from pairmill.transforms.spool import remove_orphans
 STEP_VERSIONS = {"pool": 1, "language": 1, "fetch": 1, "score": 1, "words": 1, "evaluation": 1, "counts": 1}
 
 
-def prepare(recipe: Recipe, build: Path, work: Path, lanes: int) -> Prepared:
-    """Look at everything that can be wrong before work begins. Raises UsageError; nothing is written."""
+def prepare(recipe: Recipe, build: Path, work: Path, lanes: int, fetchers: int | None = None) -> Prepared:
+    """Look at everything that can be wrong before work begins. Raises UsageError; nothing is written.
+
+    ``fetchers`` is how many lanes may run at once (default: all).
+    """
     try:
         segments = plan_segments(recipe.pool)
     except ValueError as error:
@@ -134,6 +137,7 @@ def prepare(recipe: Recipe, build: Path, work: Path, lanes: int) -> Prepared:
         mixture=recipe.mixture,
         splits=recipe.splits,
         shards=recipe.shards,
+        fetchers=fetchers or lanes,
     )
     return Prepared(job, recipe, segments, scorers, words)
 

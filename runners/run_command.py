@@ -44,7 +44,7 @@ def run_recipe(
     runner = runner or RunnerChoice()
     loaded = load_recipe(find_recipe(recipe), pool, settings, against)
     work = work or out / "work"
-    prepared = prepare(loaded, out, work, lanes=runner.lanes)
+    prepared = prepare(loaded, out, work, lanes=runner.lanes, fetchers=runner.workers)
     if runner.is_cluster:
         prepared = greeted(prepared)
     if check_space:

@@ -10,7 +10,8 @@ from pairmill.sharding.errors import UsageError
 RUNNERS = ("direct", "flink", "spark", "dataflow", "portable")
 #: How the workers of a cluster are started. SUBPROCESS: by the job service, as processes of its own machine.
 ENVIRONMENTS = ("EXTERNAL", "DOCKER", "PROCESS", "SUBPROCESS", "LOOPBACK")
-#: A cluster gets more lanes than workers, so that a slow lane keeps few of them waiting. Nothing depends on lanes.
+#: Flink gets more lanes than workers, so that a slow lane keeps few of them waiting. It runs as many at once as it was
+#: told; of others that is unknown, and hosts are asked by no more lanes at once than their limits were cut for.
 LANES_PER_WORKER = 4
 #: Workers of a session cluster answer in seconds; Dataflow starts machines and pulls images.
 WORKER_S = 50.0
@@ -74,7 +75,7 @@ class RunnerChoice:
     @property
     def lanes(self) -> int:
         """Into how many lanes the pool is cut."""
-        return self.workers * LANES_PER_WORKER if self.is_cluster else self.workers
+        return self.workers * LANES_PER_WORKER if self.name == "flink" else self.workers
 
     def _check_addresses(self) -> None:
         owners = {

@@ -12,9 +12,12 @@ from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.exchange import PartitionWriter, read_partition
 from pairmill.sharding.pair import ROW_BITS
 from pairmill.transforms.block_frame import of_blocks, read_fetched, read_parts
+from pairmill.transforms.fetch.host_limits import HostLimits
 from pairmill.transforms.fetch.lane import fetch_blocks
 from pairmill.transforms.fetch.outcome import BlockJob, FetchAborted, Want
+from pairmill.transforms.fetch.urls import host_key
 from pairmill.transforms.fetch_columns import FETCH_COLUMNS, SHARED_COLUMNS
+from pairmill.transforms.host_step import lanes_of_group, limits_of_lane, write_hosts
 from pairmill.transforms.image.store import store_image
 from pairmill.transforms.img2dataset_images import measure_resized, resizer_arguments
 from pairmill.transforms.job import Job
@@ -25,15 +28,38 @@ from pairmill.transforms.spool import SpoolSink, fetch_counts
 
 
 def fetch_lane(job: Job, lane: int) -> None:
-    """Fetch what the lane's blocks want; each block's part is committed as soon as its last image is in."""
+    """Fetch what the lane's blocks want; each block's part is committed as soon as its last image is in.
+
+    Crowded hosts are left to ``fetch_crowded``, see ``host_step``.
+    """
+    limits = limits_of_lane(job, lane)
+    _fetch(job, wanted_parts(job, lane, "start", limits), limits)
+
+
+def send_hosts(job: Job, lane: int) -> None:
+    """Tell the partitions which hosts the lane will fetch from."""
+    urls: list[str] = []
+    for _, rows, _ in _wanted_rows(job, lane, "start"):
+        urls += rows.filter(pl.col("path").is_null()).get_column("url").drop_nulls().to_list()
+    write_hosts(job, lane, urls)
+
+
+def fetch_crowded(job: Job, group: int) -> None:
+    """Fetch what the lanes of a group have left to the crowded hosts, one request at a time to each."""
+    limits = HostLimits(1)
+    for lane in lanes_of_group(job, group):
+        _fetch(job, wanted_parts(job, lane, "uncrowded", limits), limits)
+
+
+def _fetch(job: Job, wanted: Iterator[BlockJob], limits: HostLimits) -> None:
     try:
-        for _ in _closed_blocks(job, wanted_parts(job, lane)):
+        for _ in _closed_blocks(job, wanted, limits):
             pass
     except FetchAborted as error:
         raise PairmillError(f"{error}; mend that and run the same command again: finished blocks are kept") from error
 
 
-def _closed_blocks(job: Job, wanted: Iterator[BlockJob]) -> Iterator[object]:
+def _closed_blocks(job: Job, wanted: Iterator[BlockJob], limits: HostLimits) -> Iterator[object]:
     def open_sink(part: BlockJob) -> SpoolSink:
         return SpoolSink(job.fetch_store, part.block, part.part)
 
@@ -46,24 +72,40 @@ def _closed_blocks(job: Job, wanted: Iterator[BlockJob]) -> Iterator[object]:
             wanted, job.fetch, resizer_arguments(job.image), measure, open_sink, root=root, progress=progress
         )
     store = partial(store_image, settings=job.image)
-    return fetch_blocks(wanted, job.fetch, store, open_sink, root=root, progress=progress)
+    return fetch_blocks(wanted, job.fetch, store, open_sink, root=root, progress=progress, limits=limits)
 
 
-def wanted_parts(job: Job, lane: int) -> Iterator[BlockJob]:
-    """The next part of each block that still wants images: its living rows that own their image and lack it."""
+def wanted_parts(job: Job, lane: int, moment: str, limits: HostLimits) -> Iterator[BlockJob]:
+    """The next part of each block that still wants images: its living rows that own their image and lack it.
+
+    What is fetched is looked up as of ``moment``. Rows of hosts that may not be asked are left out.
+    """
+    for block, rows, parts in _wanted_rows(job, lane, moment):
+        missing, part = _without_adopted(job, block, _allowed(rows, limits), parts)
+        if missing.height:
+            yield BlockJob(block, part, _wants(missing))
+
+
+def _allowed(rows: pl.DataFrame, limits: HostLimits) -> pl.DataFrame:
+    if not any(limit == 0 for limit in limits.others.values()):
+        return rows
+    allowed = [limits.of(host_key(url)) > 0 for url in rows.get_column("url").to_list()]
+    return rows.filter(pl.Series(allowed, dtype=pl.Boolean) | pl.col("path").is_not_null())
+
+
+def _wanted_rows(job: Job, lane: int, moment: str) -> Iterator[tuple[int, pl.DataFrame, int]]:
+    """Each block that wants images with the rows that do, and how many parts it has."""
     owned_elsewhere = read_partition(job.all_exchanged("owners"), lane).sort("row_id")
-    earlier = job.fetch_store.snapshot("start")
+    earlier = job.fetch_store.snapshot(moment)
     for batch in job.lane_plan().lane(lane):
         described, verdicts = judged_by_text(job, batch)
         alive = verdicts.get_column("stage").is_null()
         elsewhere = of_blocks(owned_elsewhere, batch[0], batch[-1])
-        there = read_fetched(job, batch, "start", ["row_id"])
+        there = read_fetched(job, batch, moment, ["row_id"])
         wanted = described.filter(alive).join(elsewhere, on="row_id", how="anti", maintain_order="left")
         wanted = wanted.join(there, on="row_id", how="anti", maintain_order="left")
         for block, rows in _by_block(wanted, "row_id"):
-            missing, parts = _without_adopted(job, block, rows, len(earlier.get(block, [])))
-            if missing.height:
-                yield BlockJob(block, parts, _wants(missing))
+            yield block, rows, len(earlier.get(block, []))
 
 
 def _without_adopted(job: Job, block: int, wanted: pl.DataFrame, parts: int) -> tuple[pl.DataFrame, int]:

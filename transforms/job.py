@@ -41,7 +41,8 @@ class Job:
     texts, ``word_rules`` need the texts or their scores, ``text_language`` identifies their languages; from the
     selection number ``first_worded_selection`` on, selections are made after them. ``text_rules`` are those on the
     caption alone where the recipe recycles what they reject: they judge after ``rules``.
-    ``greeting`` is what workers of a cluster are met with.
+    ``fetchers`` is how many workers may fetch at once, who share the limit of each host. ``greeting`` is what workers
+    of a cluster are met with.
     """
 
     build: str
@@ -80,6 +81,7 @@ class Job:
     mixture: Mixture | None
     splits: tuple[tuple[str, float], ...]
     shards: ShardSettings
+    fetchers: int = 1
     greeting: Greeting | None = None
 
     @property

@@ -20,8 +20,9 @@ from pairmill.transforms.contamination_step import find_contaminated
 from pairmill.transforms.count_step import find_counts, send_counted, take_counts
 from pairmill.transforms.duplicate_step import find_equal, find_near
 from pairmill.transforms.evaluation_step import index_evaluation, measure_evaluation, pieces
-from pairmill.transforms.fetch_step import fetch_lane, send_shared
+from pairmill.transforms.fetch_step import fetch_crowded, fetch_lane, send_hosts, send_shared
 from pairmill.transforms.greeting import Greeting, answer
+from pairmill.transforms.host_step import counts_hosts, crowd_groups, find_hosts
 from pairmill.transforms.images_in_builds import find_images_in_builds
 from pairmill.transforms.job import Job
 from pairmill.transforms.judge_step import judge_lane
@@ -145,10 +146,9 @@ class BuildDataset(beam.PTransform):
             | "Identities sent" >> Barrier(partitions)
             | "Find shared" >> beam.Map(_call, find_shared, job)
             | "Shared found" >> Barrier(lanes)
-            | "Fetch" >> beam.Map(_call, fetch_lane, job)
-            | "Fetched" >> Barrier(lanes)
-            | "Send shared" >> beam.Map(_call, send_shared, job)
-            | "Shared sent" >> Barrier(lanes)
+        )
+        images = (
+            self._fetched(images) | "Send shared" >> beam.Map(_call, send_shared, job) | "Shared sent" >> Barrier(lanes)
         )
         if job.image_scorers:
             images |= "Score images" >> beam.Map(_call, score_images, job)
@@ -174,6 +174,20 @@ class BuildDataset(beam.PTransform):
         closed = self._mixed(self._last_decisions(compared)) | "Close ledger" >> beam.FlatMap(_close, job)
         _ = closed | "Ledger closed" >> Barrier(_KeptFiles(job)) | "Write kept" >> beam.Map(_call, write_kept, job)
         return closed | "Plan shards" >> Barrier(_Plan(job)) | "Write shards" >> beam.Map(_write, job)
+
+    def _fetched(self, lanes: beam.PCollection) -> beam.PCollection:
+        """The images that are wanted; where workers are many, the hosts are shared out before."""
+        job = self._job
+        if counts_hosts(job):
+            lanes |= "Send hosts" >> beam.Map(_call, send_hosts, job)
+            lanes |= "Hosts sent" >> Barrier(_Partitions(job))
+            lanes |= "Find hosts" >> beam.Map(_call, find_hosts, job)
+            lanes |= "Hosts found" >> Barrier(_Lanes(job))
+        lanes |= "Fetch" >> beam.Map(_call, fetch_lane, job)
+        if counts_hosts(job):
+            lanes |= "All but crowded" >> Barrier(_Crowds(job))
+            lanes |= "Fetch crowded" >> beam.Map(_call, fetch_crowded, job)
+        return lanes | "Fetched" >> Barrier(_Lanes(job))
 
     def _last_decisions(self, compared: beam.PCollection) -> beam.PCollection:
         """Selections among the living; before those that need texts which models write, the texts."""
@@ -333,6 +347,11 @@ class _Partitions(_Lanes):
     def __call__(self, done: list[int]) -> list[int]:
         plan = self.job.lane_plan()
         return list(range(plan.partitions)) if plan.lanes else []
+
+
+class _Crowds(_Lanes):
+    def __call__(self, done: list[int]) -> list[int]:
+        return crowd_groups(self.job) if done else []
 
 
 class _Pieces(_Lanes):

@@ -23,7 +23,8 @@ from pairmill.transforms.contamination_step import find_contaminated
 from pairmill.transforms.count_step import find_counts, send_counted, take_counts
 from pairmill.transforms.duplicate_step import find_equal, find_near
 from pairmill.transforms.evaluation_step import index_evaluation, measure_evaluation, pieces
-from pairmill.transforms.fetch_step import fetch_lane, send_shared
+from pairmill.transforms.fetch_step import fetch_crowded, fetch_lane, send_hosts, send_shared
+from pairmill.transforms.host_step import counts_hosts, crowd_groups, find_hosts
 from pairmill.transforms.images_in_builds import find_images_in_builds
 from pairmill.transforms.judge_step import judge_lane
 from pairmill.transforms.kept_step import kept_files, write_kept
@@ -106,7 +107,12 @@ def run_steps(prepared: Prepared, call: Call = once) -> None:
     before_fetch(job, each, call, lanes)
     each(send_identities, lanes)
     each(find_shared, range(plan.partitions) if lanes else ())
+    if counts_hosts(job):
+        each(send_hosts, lanes)
+        each(find_hosts, range(plan.partitions) if lanes else ())
     each(fetch_lane, lanes)
+    if counts_hosts(job):
+        each(fetch_crowded, crowd_groups(job) if lanes else ())
     each(send_shared, lanes)
     if job.image_scorers:
         each(score_images, lanes)

@@ -63,8 +63,8 @@ def test_options_of_beam_name_no_other_runner() -> None:
         )
 
 
-def test_a_cluster_gets_more_lanes_than_workers() -> None:
-    cluster = RunnerChoice("portable", workers=3, job_endpoint="host:1", environment_type="LOOPBACK")
+def test_flink_gets_more_lanes_than_workers() -> None:
+    cluster = RunnerChoice("flink", workers=3, flink_master="host:1", environment_type="LOOPBACK")
     assert (RunnerChoice(workers=3).lanes, cluster.lanes) == (3, 3 * LANES_PER_WORKER)
     assert (RunnerChoice().is_cluster, cluster.is_cluster) == (False, True)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pairmill.transforms.fetch.host_limits import HostLimits
 from pairmill.transforms.fetch.outcome import FetchedBytes, Want
 
 
@@ -33,8 +34,8 @@ class Frontier:
     A parked URL holds no place among the requests in flight: a slow host with many URLs keeps nobody else waiting.
     """
 
-    def __init__(self, per_host: int) -> None:
-        self._per_host = per_host
+    def __init__(self, limits: HostLimits) -> None:
+        self._limits = limits
         self._ready: deque[UrlTask] = deque()
         self._parked: dict[str, deque[UrlTask]] = {}
         self._delayed: list[tuple[float, int, UrlTask]] = []
@@ -66,7 +67,7 @@ class Frontier:
         while self._ready:
             task = self._ready.popleft()
             host = task.host
-            if self._in_flight[host] >= self._per_host:
+            if self._in_flight[host] >= self._limits.of(host):
                 self._parked.setdefault(host, deque()).append(task)
                 continue
             self._in_flight[host] += 1

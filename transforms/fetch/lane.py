@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from pairmill.transforms.fetch.frontier import UrlTask
+from pairmill.transforms.fetch.host_limits import HostLimits
 from pairmill.transforms.fetch.local import read_local
 from pairmill.transforms.fetch.network import AsyncNetwork, Deliver, Fail, NetworkSide
 from pairmill.transforms.fetch.outcome import (
@@ -55,13 +56,15 @@ def fetch_blocks(
     root: Path | None = None,
     progress: Callable[[int], None] | None = None,
     open_network: OpenNetwork | None = None,
+    limits: HostLimits | None = None,
 ) -> Iterator[ClosedBlock[ResultT]]:
     """Fetch every want of every job and yield each block when its sink has been closed, in order of completion.
 
     ``settings.open_blocks`` blocks are open at once; jobs are taken from the iterable one by one as blocks close. Every
     want gets exactly one outcome. ``store`` turns a body into what the sink keeps, in ``settings.decode_threads``
     threads; StoreRefused gives its status, any other exception is ``undecodable``: neither harms a neighbour. Paths
-    are read under ``root``. ``progress`` gets the number of wants done since its last call, about once a second.
+    are read under ``root``. ``limits`` are requests at a time for each host (default: ``settings.per_host``).
+    ``progress`` gets the number of wants done since its last call, about once a second.
 
     What an iterable, a sink or ``progress`` raises ends the lane: requests are cancelled, open sinks aborted, threads
     joined; then it is raised, as FetchAborted with one line where it came from a sink, or where this machine ran out of
@@ -70,7 +73,7 @@ def fetch_blocks(
     if settings.engine != "pairmill" and open_network is None:
         raise ValueError(f"fetch.engine: {settings.engine} has its own way in, fetch_blocks_by_img2dataset")
     # aiohttp is imported where a URL is asked for: a pool of local files does without.
-    network = open_network or functools.partial(_open_async_network, settings)
+    network = open_network or functools.partial(_open_async_network, settings, limits)
     lane: _Lane[ResultT] = _Lane(settings, store, open_sink, root, progress=progress, open_network=network)
     try:
         yield from lane.run(iter(jobs))
@@ -78,10 +81,12 @@ def fetch_blocks(
         lane.stop()
 
 
-def _open_async_network(settings: FetchSettings, deliver: Deliver, fail: Fail) -> NetworkSide:
+def _open_async_network(
+    settings: FetchSettings, limits: HostLimits | None, deliver: Deliver, fail: Fail
+) -> NetworkSide:
     from pairmill.transforms.fetch.http import open_fetcher
 
-    return AsyncNetwork(settings, deliver, fail, open_fetcher)
+    return AsyncNetwork(settings, deliver, fail, open_fetcher, limits)
 
 
 @dataclass(eq=False)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pairmill.transforms.fetch.budget import ByteBudget
 from pairmill.transforms.fetch.frontier import Frontier, UrlTask
+from pairmill.transforms.fetch.host_limits import HostLimits
 from pairmill.transforms.fetch.outcome import FetchAborted, FetchedBytes
 from pairmill.transforms.fetch.retry import retry_wait_s
 from pairmill.transforms.fetch.settings import FetchSettings
@@ -42,12 +43,19 @@ class NetworkSide(Protocol):
 class AsyncNetwork:
     """Runs ``settings.concurrency`` requests at a time over a Frontier. Made and called from one thread."""
 
-    def __init__(self, settings: FetchSettings, deliver: Deliver, fail: Fail, open_fetcher: OpenFetcher) -> None:
+    def __init__(
+        self,
+        settings: FetchSettings,
+        deliver: Deliver,
+        fail: Fail,
+        open_fetcher: OpenFetcher,
+        limits: HostLimits | None = None,
+    ) -> None:
         self._settings = settings
         self._deliver = deliver
         self._fail = fail
         self._open_fetcher = open_fetcher
-        self._frontier = Frontier(settings.per_host)
+        self._frontier = Frontier(limits or HostLimits(settings.per_host))
         self._idle: deque[asyncio.Future[None]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._rng = random.Random()

@@ -15,8 +15,8 @@ OPT_OUT_DIRECTIVES = ("noai", "noimageai", "noindex", "noimageindex", "none")
 class FetchSettings:
     """How images are fetched. Raises ValueError with one line for a value that cannot work.
 
-    Counts (``concurrency``, ``per_host``, …) hold for one worker. ``per_host`` counts the host in the pool's URL, not
-    those that it redirects to.
+    Counts (``concurrency``, …) hold for one worker, but ``per_host`` for all of a run together. It counts the host in
+    the pool's URL, not those that it redirects to.
 
     Time: ``total_timeout_s`` is one deadline per URL. It starts with the first request and covers its redirects, body,
     back-off and every further attempt, so no URL, however slow, is in hand for longer. ``connect_timeout_s`` bounds

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pairmill.transforms.fetch.budget import ByteBudget
 from pairmill.transforms.fetch.frontier import Frontier, UrlTask
+from pairmill.transforms.fetch.host_limits import HostLimits
 from pairmill.transforms.fetch.outcome import Want
 
 
@@ -19,7 +20,7 @@ def task(row: int, host: str = "a") -> UrlTask:
 
 
 def test_order_shares_and_delays():
-    frontier = Frontier(per_host=2)
+    frontier = Frontier(HostLimits(2))
     tasks = [task(0), task(1), task(2), task(3, "b"), task(4)]
     frontier.add(tasks)
     assert [frontier.take(0.0) for _ in range(4)] == [tasks[0], tasks[1], tasks[3], None]
@@ -43,7 +44,7 @@ def test_order_shares_and_delays():
     choices=st.randoms(use_true_random=False),
 )
 def test_every_task_is_taken_once_and_no_host_gets_more_than_its_share(hosts, per_host, choices):
-    frontier = Frontier(per_host)
+    frontier = Frontier(HostLimits(per_host))
     waiting = [task(row, host) for row, host in enumerate(hosts)]
     in_flight: list[UrlTask] = []
     taken: list[int] = []
