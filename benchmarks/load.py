@@ -3,9 +3,10 @@
     python benchmarks/load.py
 
 Photographs are laid in shards of 64 MiB, 256 MiB and 1 GiB, and as loose files. With as many processes as cores, the
-page cache emptied of the files before each: ``cat`` of the shards, webdataset's loader without decoding, a read of each
-sample by Energon's index, and the loose files in the order of their names and shuffled. Then what ``pairmill
-plan-shards`` predicts for this machine against what ``shard-stats --bench`` measures, decoded and not.
+page cache emptied of the files before each: plain reads of the shards, webdataset's loader without decoding, a read
+of each sample by Energon's index, and the loose files in the order of their names and shuffled. Then what ``pairmill
+plan-shards`` predicts for this machine against what ``shard-stats --bench`` measures, decoded and not. The rate "alone"
+leaves out the time that a process was ready and other programs had the cores.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import argparse
 import json
 import os
 import random
-import shlex
 import shutil
 import subprocess
 import sys
@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 
 import webdataset as wds
-from measure import Bar, pairmill, print_machine, settle, timed
+from measure import Bar, pairmill, print_machine, settle
 from photo_pool import ROOT, alone, commented, lay_photographs
 
 from pairmill.transforms.loader_probe import Loaders, Read, Reading, drop_cache
@@ -66,24 +66,17 @@ def write_samples(folder: Path, samples: int) -> None:
 class Bench:
     """The ways of reading. ``workers``: processes at a time."""
 
-    def __init__(self, folder: Path, workers: int, log: Path) -> None:
-        self.folder, self.workers, self.log = folder, workers, log
-
-    def cat(self, tars: Sequence[Path]) -> Read:
-        """Plain reads, by a ``cat`` for each worker."""
-        drop_cache(tars)
-        each = [shlex.join(["cat", *map(str, tars[number :: self.workers])]) for number in range(self.workers)]
-        took = timed(["sh", "-c", " & ".join(f"{one} > /dev/null" for one in each) + " & wait"], self.log)
-        return Read(0, sum(path.stat().st_size for path in tars), took.wall, took.processor)
+    def __init__(self, folder: Path, workers: int) -> None:
+        self.folder, self.workers = folder, workers
 
     def webdataset(self, tars: Sequence[Path]) -> Read:
-        """All samples once, not decoded; bytes as ``cat`` counts them, with headers."""
+        """All samples once, not decoded; bytes with headers, as plain reads count them."""
         with Loaders(tars, self.workers) as loaders:
             read = loaders.read(Reading(seconds=3600, edge=None, cold=True))
         return replace(read, bytes=sum(path.stat().st_size for path in tars))
 
     def part(self, way: str, paths: Sequence[Path]) -> Read:
-        """All samples once, by ``load_part.py``."""
+        """All of them once, by ``load_part.py``."""
         exts = ("jpg", "txt", "json") if way == "loose" else ("tar",)
         drop_cache([path.with_suffix(f".{ext}") for path in paths for ext in exts])
         processes = []
@@ -93,22 +86,29 @@ class Bench:
             command = [sys.executable, str(Path(__file__).with_name("load_part.py")), way, str(listed)]
             processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         told = [json.loads(process.communicate()[0]) for process in processes]
-        samples, size, seconds, processor_s = zip(*told, strict=True)
-        return Read(sum(samples), sum(size), max(seconds), sum(processor_s))
+        samples, size, seconds, processor_s, queued_s = zip(*told, strict=True)
+        count = 0 if way == "plain" else sum(samples)
+        return Read(count, sum(size), max(seconds), sum(processor_s), sum(queued_s), self.workers)
 
 
 def row(name: str, reads: Sequence[Read]) -> str:
-    """One line: medians."""
-    rate, speed, busy = (
+    """One line: medians by the clock, and had no other program taken the cores."""
+    rate, speed, alone, busy = (
         median(values)
         for values in (
             [read.samples_per_s for read in reads],
             [read.bytes_per_s / 1e6 for read in reads],
+            [alone_bytes_per_s(read) / 1e6 for read in reads],
             [read.processor_s / read.seconds for read in reads],
         )
     )
     samples = f"{rate:>9,.0f} samples/s" if rate else " " * 19
-    return f"  {name:<42}{samples}{speed:>8,.0f} MB/s, {busy:.2f} cores busy"
+    return f"  {name:<28}{samples}{speed:>8,.0f} MB/s ({alone:,.0f} alone), {busy:.2f} cores busy"
+
+
+def alone_bytes_per_s(read: Read) -> float:
+    """Of all workers, had no other program taken the cores from them."""
+    return read.bytes / (read.seconds - read.queued_s / read.workers)
 
 
 def main() -> None:
@@ -133,7 +133,7 @@ def main() -> None:
 def compare(folder: Path, arguments: argparse.Namespace) -> None:
     """Every way in turn, and the plan."""
     write_samples(folder, arguments.samples)
-    bench = Bench(folder, arguments.workers, folder / "log")
+    bench = Bench(folder, arguments.workers)
     for name, size in SIZES.items():
         ours = folder / name
         command = [pairmill(), "reshard", str(folder / "source"), str(ours), "--target-bytes", str(size), "--quiet"]
@@ -154,35 +154,38 @@ def compare_shards(name: str, tars: Sequence[Path], bench: Bench, repeats: int) 
     """Plain reads, webdataset's, and those by index, in turn."""
     plain, loaded, indexed = [], [], []
     for _ in range(repeats):
-        plain.append(bench.cat(tars))
+        plain.append(bench.part("plain", tars))
         loaded.append(bench.webdataset(tars))
         indexed.append(bench.part("index", tars))
     print(f"{len(tars)} shards of {name} and less, {bench.workers} processes, cold:")
-    print(row("cat", plain))
+    print(row("plain reads", plain))
     print(row("webdataset, not decoded", loaded))
     print(row("by Energon's index", indexed), flush=True)
     if name == "256 MiB":
         for bar, reads in ((INDEX, indexed), (PLAIN, loaded)):
-            told = [one.bytes_per_s / other.bytes_per_s for one, other in zip(reads, plain, strict=True)]
+            pairs = list(zip(reads, plain, strict=True))
+            told = [one.bytes_per_s / other.bytes_per_s for one, other in pairs]
             print(bar.told(told))
+            alone = median(alone_bytes_per_s(one) / alone_bytes_per_s(other) for one, other in pairs)
+            print(f"    had no other program taken the cores: {alone:.3f}")
         if median(told) < PLAIN.least:
             print(binds(plain, loaded), flush=True)
 
 
 def binds(plain: Sequence[Read], loaded: Sequence[Read]) -> str:
-    """Why a loader reads less than ``cat``."""
+    """Why a loader reads less than plain reads do."""
     whole, here = (median(read.processor_s for read in reads) for reads in (plain, loaded))
     samples = loaded[0].samples
     return (
         f"  the processor binds: {1e6 * here / samples:.0f} microseconds of it a sample in the loader, "
-        f"{1e6 * whole / samples:.0f} in cat; on cores of its own a worker reads "
+        f"{1e6 * whole / samples:.0f} in plain reads; on cores of its own a worker reads "
         f"{median(read.samples_per_core_s for read in loaded):,.0f} samples/s, "
         f"{median(read.bytes / read.processor_s for read in loaded) / 1e6:,.0f} MB/s"
     )
 
 
 def compare_plan(ours: Path, arguments: argparse.Namespace) -> None:
-    """What is predicted and what is measured, in turn, by the clock and as if the cores had been free."""
+    """What is predicted and what is measured, in turn, by the clock and had no other program taken the cores."""
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in PLAN}
     workers = str(arguments.workers)
     plan = [pairmill(), "plan-shards", str(ours), "--gpus", "1", "--workers", workers, "--samples-per-second", "1e9"]
@@ -192,17 +195,18 @@ def compare_plan(ours: Path, arguments: argparse.Namespace) -> None:
         for name, options, key in (("decoded", [], "cold_decoded"), ("undecoded", ["--decode-on-gpu"], "cold")):
             predicted = asked([*plan, *options, "--json"])
             told = measured[key]
-            free = min(told["samples_per_core_s"] * arguments.workers, predicted["by_resource"]["disk"])
-            found[name].append((predicted["samples_per_s"], told["samples_per_s"], free))
+            alone = told["alone_samples_per_s"]
+            found[name].append((predicted["samples_per_s"], told["samples_per_s"], alone))
             print(
                 f"  {name}: predicted {predicted['samples_per_s']:,.0f} samples/s ({predicted['binds']} binds), "
                 f"measured {told['samples_per_s']:,.0f} with {told['busy_cores']:.2f} of {arguments.workers} cores "
-                f"busy; {free:,.0f} with all of them",
+                f"busy; {alone:,.0f} had no other program taken them",
                 flush=True,
             )
     for name, bar in PLAN.items():
         print(bar.told([min(a / b, b / a) for a, b, _ in found[name]]))
-        print(f"    cores free: {median(min(a / c, c / a) for a, _, c in found[name]):.3f}", flush=True)
+        alone = [min(a / c, c / a) for a, _, c in found[name]]
+        print(f"    had no other program taken the cores: {median(alone):.3f}", flush=True)
 
 
 def asked(command: Sequence[str]) -> Any:

@@ -10,6 +10,10 @@ from pairmill.sharding.errors import UsageError
 from pairmill.sharding.stats_cli import Target
 from pairmill.transforms.loader_probe import Loaders, Reading
 
+WAYS = ("cold", "cold_decoded", "warm", "warm_decoded")
+#: Below this part of what the workers would read alone, other programs are told of.
+UNSPOILED = 0.9
+
 
 @dataclass(frozen=True)
 class BenchRequest:
@@ -26,7 +30,8 @@ def bench(target: Target, wanted: BenchRequest) -> dict[str, Any]:
 
     Raises UsageError for what cannot be asked, PairmillError for a shard that cannot be read. ``of_disk`` is the part
     of what the disk itself reads with as many streams, past the page cache; ``busy_cores`` how many cores the workers
-    used: as many as workers, and the processor binds.
+    used: as many as workers, and the processor binds. ``alone_samples_per_s`` is the rate had no other program taken
+    cores from the workers.
     """
     try:
         readings = {
@@ -54,6 +59,7 @@ def bench(target: Target, wanted: BenchRequest) -> dict[str, Any]:
             "processor_s": found.processor_s,
             "samples_per_core_s": found.samples_per_core_s,
             "busy_cores": found.processor_s / found.seconds,
+            "alone_samples_per_s": found.alone_samples_per_s,
             "of_disk": None if disk is None else found.bytes_per_s / disk,
         }
     if wanted.gpu_samples_per_s:
@@ -67,13 +73,18 @@ def bench_lines(told: dict[str, Any]) -> list[str]:
     if "disk" in told:
         past = "" if told["disk"]["past_the_page_cache"] else " (the page cache could not be passed by)"
         lines.append(f"  disk alone        {told['disk']['bytes_per_s'] / 1e6:>8,.0f} MB/s{past}")
-    for key in ("cold", "cold_decoded", "warm", "warm_decoded"):
-        name = key.replace("warm", "page cache").replace("_", ", ")
-        found = told[key]
+    for key in WAYS:
+        name, found = _name(key), told[key]
         of_disk = "" if found["of_disk"] is None or "warm" in key else f", {found['of_disk']:.0%} of the disk"
         rate = f"{found['samples_per_s']:>10,.0f} samples/s, {found['bytes_per_s'] / 1e6:>7,.0f} MB/s"
-        cores = f", {found['busy_cores']:.1f} cores busy ({found['samples_per_core_s']:,.0f} samples/s of a core)"
-        lines.append(f"  {name:<20}{rate}{cores}{of_disk}")
+        lines.append(f"  {name:<20}{rate}, {found['busy_cores']:.1f} cores busy{of_disk}")
+    if any(told[key]["samples_per_s"] < UNSPOILED * told[key]["alone_samples_per_s"] for key in WAYS):
+        lines.append("  other programs had the cores for a part of the time; without them:")
+        lines += [f"  {_name(key):<20}{told[key]['alone_samples_per_s']:>10,.0f} samples/s" for key in WAYS]
     if "gpus_fed" in told:
         lines.append(f"  enough for {told['gpus_fed']:.2f} GPUs")
     return lines
+
+
+def _name(way: str) -> str:
+    return way.replace("warm", "page cache").replace("_", ", ")

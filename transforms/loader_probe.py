@@ -38,16 +38,18 @@ class Reading:
 
 @dataclass(frozen=True)
 class Read:
-    """What was read: samples and bytes of members, the seconds of the worker that took longest, and the processor's.
+    """What was read: samples and bytes of members, and the seconds of the worker that took longest.
 
-    ``processor_s`` is the time that all workers together were on a core, which waiting for the disk and for other
-    programs is not.
+    ``processor_s`` and ``queued_s`` are the time that all workers together were on a core, and that they were ready
+    but other programs had the cores; the rest of their time they waited for the disk.
     """
 
     samples: int
     bytes: int
     seconds: float
     processor_s: float
+    queued_s: float = 0.0
+    workers: int = 1
 
     @property
     def samples_per_s(self) -> float:
@@ -63,6 +65,11 @@ class Read:
     def samples_per_core_s(self) -> float:
         """Of one worker that has a core for itself and never waits."""
         return self.samples / max(self.processor_s, 1e-9)
+
+    @property
+    def alone_samples_per_s(self) -> float:
+        """Of all workers, had no other program taken the cores from them."""
+        return self.samples / max(self.seconds - self.queued_s / self.workers, 1e-9)
 
 
 def drop_cache(paths: Sequence[Path]) -> None:
@@ -125,8 +132,8 @@ class Loaders:
             worker.stdin.write(f"{asked}\n")
             worker.stdin.flush()
         counts = [json.loads(self._answer(worker)) for worker in self._workers]
-        samples, size, seconds, processor_s = zip(*counts, strict=True)
-        return Read(sum(samples), sum(size), max(seconds), sum(processor_s))
+        samples, size, seconds, processor_s, queued_s = zip(*counts, strict=True)
+        return Read(sum(samples), sum(size), max(seconds), sum(processor_s), sum(queued_s), len(counts))
 
     def _answer(self, worker: subprocess.Popen[str]) -> str:
         assert worker.stdout is not None

@@ -1,7 +1,8 @@
 """One loader process of ``loader_probe``: reads shards with webdataset, and says how much, as often as it is asked.
 
 ``python -m pairmill.transforms.loader_worker SHARD …`` prints ``ready``; then for each line that it is given, a JSON
-object of ``seconds``, ``edge`` and ``cold``, a line with samples, bytes, seconds and seconds of processor.
+object of ``seconds``, ``edge`` and ``cold``, a line with samples, bytes, seconds, seconds of processor, and seconds
+that the process was ready to work and other programs had the cores.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 
@@ -26,15 +28,24 @@ def main(shards: list[str]) -> int:
         asked = json.loads(line)
         look = _look(asked["edge"])
         samples = size = 0
-        started, used = time.perf_counter(), time.process_time()
+        before = clocks()
         for sample in _rounds(dataset, once=asked["cold"]):
             size += look(sample)
             samples += 1
-            if time.perf_counter() - started > asked["seconds"]:
+            if time.perf_counter() - before[0] > asked["seconds"]:
                 break
-        spent = time.perf_counter() - started, time.process_time() - used
+        spent = [now - then for now, then in zip(clocks(), before, strict=True)]
         print(json.dumps([samples, size, *spent]), flush=True)
     return 0
+
+
+def clocks() -> tuple[float, float, float]:
+    """Seconds: by the clock, of processor, and in the system's queue for a core (0 where the system does not tell)."""
+    try:
+        queued_ns = int(Path("/proc/self/schedstat").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        queued_ns = 0
+    return time.perf_counter(), time.process_time(), queued_ns / 1e9
 
 
 def _rounds(dataset: Callable[[], Any], once: bool) -> Iterator[dict[str, Any]]:

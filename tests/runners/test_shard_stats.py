@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pairmill.runners.bench_command import bench_lines
+from pairmill.runners.bench_command import WAYS, bench_lines
 from pairmill.runners.cli import main
 from pairmill.runners.shard_stats import main as shard_stats
 from pairmill.sharding import disk_probe
@@ -36,12 +36,17 @@ def test_bench_reads_every_way(dataset: Path, capsys: pytest.CaptureFixture[str]
         assert told[way]["samples_per_s"] > 0
         assert told[way]["processor_s"] > 0
         assert told[way]["busy_cores"] <= 2.1
+        assert told[way]["alone_samples_per_s"] >= 0.99 * told[way]["samples_per_s"]
     assert told["cold"]["samples"] == 24  # nothing is read twice
     assert told["warm"]["samples"] > 24
     assert told["gpus_fed"] == pytest.approx(told["cold_decoded"]["samples_per_s"] / 100)
     lines = bench_lines(told)
     assert lines[0].startswith("read by 2 loader workers")
-    assert sum("samples/s" in line for line in lines) == 4
+    assert sum(" cores busy" in line for line in lines) == 4
+    spoiled = {**told, "warm": {**told["warm"], "alone_samples_per_s": 10 * told["warm"]["samples_per_s"]}}
+    assert any("other programs had the cores" in line for line in bench_lines(spoiled))
+    quiet = {way: {**told[way], "alone_samples_per_s": told[way]["samples_per_s"]} for way in WAYS}
+    assert not any("other programs" in line for line in bench_lines({**told, **quiet}))
 
 
 def test_every_worker_has_shards(tmp_path: Path) -> None:
