@@ -42,6 +42,7 @@ from pairmill.transforms.mixture.concept_rule import ConceptRule
 from pairmill.transforms.pool.plan import Segment, plan_segments, pool_identity
 from pairmill.transforms.select_step import pool_rules
 from pairmill.transforms.selection.settings import made_selections
+from pairmill.transforms.shard_groups import check_column
 from pairmill.transforms.spool import remove_orphans
 
 #: Raised when a step's meaning changes: its artefacts are then measured anew.
@@ -92,6 +93,7 @@ def prepare(recipe: Recipe, build: Path, work: Path, lanes: int, fetchers: int |
     _check_selections(recipe, known, segments[:1], scorers.columns() | words.columns() | set(GROUP_COLUMNS) & known)
     rules, text_rules, word_rules = split_rules(recipe, words, scorers)
     _check_mixture(recipe, known, segments[:1])
+    _check_shards(recipe, known, segments[:1])
     evaluation = prepare_evaluation(recipe, scorers.runs, outside_store)
     against = prepare_against(recipe, build)
     job = Job(
@@ -278,6 +280,21 @@ def _check_mixture(recipe: Recipe, known: Collection[str], segments: list[Segmen
         raise UsageError(
             f"mixture.concepts.column: {concepts.column!r} is not known of every row of the pool; count of: alive"
         )
+
+
+def _check_shards(recipe: Recipe, known: Collection[str], segments: list[Segment]) -> None:
+    """Shard groups go by a column that there is, of a type that makes groups; DataComp's layout knows no splits."""
+    if recipe.shards.layout == "datacomp" and recipe.splits:
+        raise UsageError("shards.layout: datacomp has one row of shards, and so no splits; leave splits out")
+    groups = recipe.shards.groups
+    if groups is None:
+        return
+    if groups.by not in known:
+        listed = ", ".join(sorted(known))
+        raise UsageError(f"shards.groups.by: neither the pool nor a step has the column {groups.by!r}: {listed}")
+    types = {column.name: column.dtype for segment in segments for column in segment.columns}
+    if groups.by in types and (wrong := check_column(groups, types[groups.by])) is not None:
+        raise UsageError(f"shards.groups.by: {groups.by!r} {wrong}")
 
 
 def _check_semantic(recipe: Recipe, segments: list[Segment], embeddings: list[str]) -> None:

@@ -15,6 +15,7 @@ from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.report import build_report
 from pairmill.pipeline.shard_report import tell_shards
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
+from pairmill.sharding.datacomp_layout import META_NAME, write_datacomp_files
 from pairmill.sharding.dataset_card import CardFacts, write_dataset_card
 from pairmill.sharding.embeddings import FOLDER as EMBEDDINGS
 from pairmill.sharding.embeddings import EmbeddingFile, describe_embeddings
@@ -27,7 +28,7 @@ from pairmill.sharding.pair import block_name
 from pairmill.sharding.publish import FileSum, publish_bytes
 from pairmill.sharding.record import RecordSchema
 from pairmill.sharding.shard import ShardInfo
-from pairmill.sharding.shard_plan import shard_name
+from pairmill.sharding.shard_plan import shard_name, split_and_group
 from pairmill.transforms.embedding_step import embedding_columns
 from pairmill.transforms.job import Job
 from pairmill.transforms.judgement import FAILED_RULES
@@ -59,8 +60,11 @@ def seal(prepared: Prepared, fingerprint: str, seconds: float) -> dict[str, Any]
     files += [*metadata, *_describe_embeddings(job, embeddings)]
     _remove_strangers(job, files)
     schema = _record_schema(job, metadata)
-    facts = CardFacts(recipe=recipe.name, record=schema, image_ext=job.image.encode_format)
-    files += write_indexes(job.dataset, shards, job.image.encode_format)
+    grouped = job.shards.groups is not None
+    facts = CardFacts(recipe=recipe.name, record=schema, image_ext=job.image.encode_format, grouped=grouped)
+    files += write_indexes(job.dataset, shards, job.image.encode_format, grouped)
+    if job.shards.layout == "datacomp":
+        files += write_datacomp_files(job.dataset, shards, report["pool_rows"])
     files.append(write_dataset_card(job.dataset, shards, facts))
     publish_bytes(build / "report.json", json.dumps(report, indent=1, ensure_ascii=False).encode("utf-8", "replace"))
     seal_kept(job, report["kept"])
@@ -77,6 +81,7 @@ def seal(prepared: Prepared, fingerprint: str, seconds: float) -> dict[str, Any]
             recipe_text=prepared.recipe_text(),
             versions=versions(models=bool(job.scorers or job.words)),
             scorers=_scorers(prepared),
+            groups=_groups(job, orders),
             words={run.name: {"columns": list(run.columns()), **run.identity} for run in job.words},
         ),
     )
@@ -88,7 +93,16 @@ def _orders(job: Job) -> list[SplitOrder]:
     orders = load_orders(path) if path.is_file() else {}
     # train first: it is what a reader of "the" index means.
     names = [TRAIN, *(name for name, _ in job.splits)]
-    return [orders[name] for name in names if name in orders]
+    return [order for name in names for order in orders.values() if split_and_group(order.split)[0] == name]
+
+
+def _groups(job: Job, orders: list[SplitOrder]) -> dict[str, Any]:
+    """What the manifest says of the shard groups."""
+    groups = job.shards.groups
+    if groups is None:
+        return {}
+    values = {split_and_group(order.split)[1]: list(order.values or ()) for order in orders if order.samples}
+    return {"by": groups.by, **({"cuts": list(groups.cuts)} if groups.cuts else {}), "groups": values}
 
 
 def _finished(
@@ -102,7 +116,7 @@ def _finished(
         if not order.shards:
             continue
         for number in range(order.shards):
-            name = shard_name(order.split, number, order.shards)
+            name = shard_name(order.split, number, order.shards, job.shards.layout)
             record = json.loads((job.shard_log / f"{name}.json").read_text(encoding="utf-8"))
             shards.setdefault(order.split, []).append(ShardInfo.from_dict(record["shard"]))
             metadata.append(FileSum.from_dict(record["metadata"]))
@@ -184,8 +198,8 @@ def _check_conservation(report: dict[str, Any], ledger: pl.DataFrame, shards: di
 def _remove_strangers(job: Job, files: list[FileSum]) -> None:
     """Remove shards, metadata and embeddings of an earlier plan: nobody committed them."""
     wanted = {file.name for file in files}
-    patterns = ("*.tar", "*.idx", "metadata/*.parquet", f"{EMBEDDINGS}/*/*.json", f"{EMBEDDINGS}/*/*/*.npy")
-    for pattern in (*patterns, f"{MDS}/*/*"):
+    patterns = ["*.tar", "*.idx", "*_stats.json", META_NAME, "shardindex*.json", "metadata/*.parquet", f"{MDS}/*/*"]
+    for pattern in (*patterns, f"{EMBEDDINGS}/*/*.json", f"{EMBEDDINGS}/*/*/*.npy"):
         for path in job.dataset.glob(pattern):
             if path.relative_to(job.dataset).as_posix() not in wanted:
                 path.unlink()

@@ -7,6 +7,7 @@ from pathlib import Path
 from pairmill.sharding.datacomp_subset import subset_uids, write_subset
 from pairmill.sharding.errors import UsageError
 from pairmill.sharding.manifest import MANIFEST_NAME, read_manifest
+from pairmill.sharding.shard_plan import in_splits
 
 
 def write_build_subset(build: Path, out: Path, split: str | None = None, once: bool = False) -> int:
@@ -23,9 +24,10 @@ def write_build_subset(build: Path, out: Path, split: str | None = None, once: b
             f"{build} has no finished dataset (no {MANIFEST_NAME}); pairmill status {build} tells how far it is"
         )
     splits = read_manifest(dataset).splits
-    if split is not None and split not in splits:
+    wanted = None if split is None else (split,)
+    if not any(in_splits(name, wanted) for name in splits):
         raise UsageError(f"--split {split}: the dataset has {', '.join(splits) or 'no samples'}")
-    shards = [shard for name, of_split in splits.items() if split in (None, name) for shard in of_split]
+    shards = [shard for name, of_split in splits.items() if in_splits(name, wanted) for shard in of_split]
     uids = subset_uids(dataset, shards, once)
     write_subset(out, uids)
     pairs = uids.height if once else uids.unique().height

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pairmill.sharding.indexes import without_groups
 from pairmill.sharding.publish import FileSum, publish_bytes
 from pairmill.sharding.record import RecordSchema
 from pairmill.sharding.shard import ShardInfo
-from pairmill.sharding.shard_plan import brace_pattern
+from pairmill.sharding.shard_plan import brace_pattern, split_and_group
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class CardFacts:
     record: RecordSchema
     image_ext: str = "jpg"
     title: str = "Image-text pairs"
+    grouped: bool = False  # splits are shard groups, such as train-en
 
 
 def write_dataset_card(folder: Path, splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) -> FileSum:
@@ -34,17 +36,30 @@ def dataset_card(splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) ->
     The front matter is no ornament: without it ``load_dataset(FOLDER)`` takes Energon's ``.tar.idx`` files for tars.
     """
     filled = {split: shards for split, shards in splits.items() if shards}
-    return "\n".join([*_front_matter(filled), *_contents(filled, facts), *_loading(filled, facts), *_checking()])
+    return "\n".join(
+        [*_front_matter(filled, facts.grouped), *_contents(filled, facts), *_loading(filled, facts), *_checking()]
+    )
 
 
-def _front_matter(splits: Mapping[str, Sequence[ShardInfo]]) -> list[str]:
+def _front_matter(splits: Mapping[str, Sequence[ShardInfo]], grouped: bool) -> list[str]:
+    """A configuration with all samples, and one for each shard group."""
     lines = ["---", "configs:", "- config_name: default", "  data_files:"]
-    for split, shards in splits.items():
-        names = "[0-9]*" if shards[0].name.isdigit() else f"{split}-*-of-*"
-        # Hugging Face reads no MDS: there the samples are known by their metadata alone.
-        path = f"{names}.tar" if shards[0].has_tar else f"metadata/{names}.parquet"
-        lines += [f"  - split: {split}", f'    path: "{path}"']
+    for split, shards in (without_groups(splits) if grouped else splits).items():
+        lines += _data_files(split, split, shards)
+    groups = [split_and_group(split)[1] if grouped else "" for split in splits]
+    for group in dict.fromkeys(filter(None, groups)):
+        lines += [f'- config_name: "{group}"', "  data_files:"]
+        for (split, shards), own in zip(splits.items(), groups, strict=True):
+            if own == group:
+                lines += _data_files(split_and_group(split)[0], split, shards)
     return [*lines, "---", ""]
+
+
+def _data_files(split: str, name: str, shards: Sequence[ShardInfo]) -> list[str]:
+    names = "[0-9]*" if shards[0].name.isdigit() else f"{name}-*-of-*"
+    # Hugging Face reads no MDS: there the samples are known by their metadata alone.
+    path = f"{names}.tar" if shards[0].has_tar else f"metadata/{names}.parquet"
+    return [f"  - split: {split}", f'    path: "{path}"']
 
 
 def _contents(splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) -> list[str]:
@@ -77,10 +92,11 @@ def _contents(splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) -> li
 def _loading(splits: Mapping[str, Sequence[ShardInfo]], facts: CardFacts) -> list[str]:
     if not splits:
         return []
-    split, shards = next(iter(splits.items()))
-    tars = _loading_tars(split, shards, facts) if shards[0].has_tar else []
-    mds = _loading_mds(split) if shards[0].mds is not None else []
-    return ["## Loading", *tars, *mds, ""]
+    name, shards = next(iter(splits.items()))
+    told = f"Each group has its own shards; here `{name}` stands for any of those above."
+    tars = _loading_tars(name, shards, facts) if shards[0].has_tar else []
+    mds = _loading_mds(name) if shards[0].mds is not None else []
+    return ["## Loading", *([told, ""] if facts.grouped else []), *tars, *mds, ""]
 
 
 def _loading_mds(split: str) -> list[str]:
@@ -95,6 +111,8 @@ def _loading_mds(split: str) -> list[str]:
 
 def _loading_tars(split: str, shards: Sequence[ShardInfo], facts: CardFacts) -> list[str]:
     names = brace_pattern([shard.name for shard in shards])
+    plain, group = split_and_group(split) if facts.grouped else (split, "")
+    config = f'"{group}", ' if group else ""
     image = facts.image_ext
     return [
         "webdataset, 1.x and 0.2:",
@@ -105,7 +123,7 @@ def _loading_tars(split: str, shards: Sequence[ShardInfo], facts: CardFacts) -> 
         "Hugging Face datasets:",
         "```python",
         "from datasets import load_dataset",
-        f'pairs = load_dataset("FOLDER", split="{split}", streaming=True)',
+        f'pairs = load_dataset("FOLDER", {config}split="{plain}", streaming=True)',
         "```",
         "NVIDIA Energon, with nothing to prepare:",
         "```python",

@@ -14,17 +14,19 @@ from pairmill.sharding.energon import energon_files
 from pairmill.sharding.mds import write_mds_index
 from pairmill.sharding.publish import FileSum, publish_bytes, sync_folder
 from pairmill.sharding.shard import ShardInfo
+from pairmill.sharding.shard_plan import split_and_group
 
-#: Split name to its shards in their order; the first split is the one to train on.
+#: Split name (``train``, or ``train-en`` of a shard group) to its shards in their order; the first is to train on.
 Splits = Mapping[str, Sequence[ShardInfo]]
 
 
-def write_indexes(folder: Path, splits: Splits, image_ext: str = "jpg") -> tuple[FileSum, ...]:
+def write_indexes(folder: Path, splits: Splits, image_ext: str = "jpg", grouped: bool = False) -> tuple[FileSum, ...]:
     """Write every index of the dataset in ``folder``; returns the files written, named relative to it.
 
     ``sizes.json`` names the shards of all splits. wids' index is one list of shards to read, so ``shardindex.json``
     holds the first split alone and each further one has a ``shardindex-SPLIT.json``: no trainer reads its test set
-    unawares. Those name tars, and are written where there are any; MDS shards have an index for each split.
+    unawares. ``grouped``: ``splits`` are shard groups (``train-en``), which have one each, beside those of the whole
+    splits. All these name tars, and are written where there are any; MDS shards have an index for each split or group.
     """
     mds = tuple(
         write_mds_index(folder, split, shards)
@@ -35,15 +37,27 @@ def write_indexes(folder: Path, splits: Splits, image_ext: str = "jpg") -> tuple
     if mds and not any(splits.values()):
         return mds
     files: dict[str, bytes] = {"sizes.json": sizes_json(splits)}
-    for number, (split, shards) in enumerate(splits.items()):
+    whole = without_groups(splits) if grouped else splits
+    for number, (split, shards) in enumerate(whole.items()):
         if shards:
             files[f"shardindex-{split}.json" if number else "shardindex.json"] = wids_index(split, shards)
-    files.update(energon_files(splits, image_ext))
+    for split, shards in splits.items() if grouped else ():
+        if shards:
+            files[f"shardindex-{split}.json"] = wids_index(split, shards)
+    files.update(energon_files(splits, image_ext, grouped))
     (folder / ".nv-meta").mkdir(exist_ok=True)
     written = tuple(publish_bytes(folder / name, data, folder) for name, data in files.items())
     sync_folder(folder / ".nv-meta")
     sync_folder(folder)
     return (*written, *mds)
+
+
+def without_groups(splits: Splits) -> Splits:
+    """The shards of each split, those of its groups one after another."""
+    joined: dict[str, list[ShardInfo]] = {}
+    for split, shards in splits.items():
+        joined.setdefault(split_and_group(split)[0], []).extend(shards)
+    return joined
 
 
 def sizes_json(splits: Splits) -> bytes:

@@ -37,7 +37,7 @@ class ManifestError(PairmillError):
 class Manifest:
     """All that identifies a dataset. Raises ValueError when its own counts contradict each other."""
 
-    splits: dict[str, dict[str, int]]  # split -> shard name without .tar -> samples, in order
+    splits: dict[str, dict[str, int]]  # split (or split-group) -> shard name without .tar -> samples, in order
     files: tuple[FileSum, ...]  # every file in the folder but the manifest, by name
     seed: int
     record: RecordSchema  # of the json members
@@ -50,6 +50,8 @@ class Manifest:
     scorers: dict[str, dict[str, Any]] = field(default_factory=dict)
     #: Text that a model wrote → its ``columns`` and what decides it (kind, model, prompt, sampling and so on).
     words: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: What the shard groups are: ``by``, and ``groups``, name → the values of its rows; empty without groups.
+    groups: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -96,6 +98,7 @@ class Manifest:
             "versions": dict(sorted(self.versions.items())),
             "scorers": self.scorers,
             **({"words": self.words} if self.words else {}),
+            **({"groups": self.groups} if self.groups else {}),
             "files": {
                 file.name: {"bytes": file.bytes, "sha256": file.sha256}
                 for file in sorted(self.files, key=lambda file: file.name)
@@ -122,6 +125,7 @@ class Manifest:
             versions={str(name): str(version) for name, version in data["versions"].items()},
             scorers={str(name): dict(told) for name, told in data.get("scorers", {}).items()},
             words={str(name): dict(told) for name, told in data.get("words", {}).items()},
+            groups=dict(data.get("groups", {})),
             format_version=int(data["format_version"]),
         )
         if manifest.samples != data["samples"]:

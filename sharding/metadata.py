@@ -108,8 +108,9 @@ def _read(file: Path, wanted: Collection[str], splits: Collection[str] | None) -
 def _of_splits(file: Path, splits: Collection[str] | None) -> pl.LazyFrame:
     lazy = pl.scan_parquet(file, hive_partitioning=False)
     there = lazy.collect_schema()
+    if splits is not None and "shard" in there:
+        split = pl.col("shard").str.replace(r"-\d{5,}-of-\d{5,}$", "")
+        return lazy.filter(split.is_in(list(splits)) | split.str.replace(r"-.*$", "").is_in(list(splits)))
     if splits is not None and "split" in there:
         return lazy.filter(pl.col("split").is_in(list(splits)))
-    if splits is not None and "shard" in there:
-        return lazy.filter(pl.col("shard").str.replace(r"-\d{5,}-of-\d{5,}$", "").is_in(list(splits)))
     return lazy

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
+from pairmill.sharding.datacomp_layout import META_NAME, write_datacomp_files
 from pairmill.sharding.dataset_card import CardFacts, write_dataset_card
 from pairmill.sharding.embeddings import EmbeddingSet, read_descriptions
 from pairmill.sharding.errors import PairmillError, UsageError
@@ -215,8 +216,15 @@ def _seal(dataset: Path, manifest: Manifest, embeddings: list[EmbeddingSet]) -> 
         new = dataclasses.replace(told, samples=samples, missing=missing)
         written = publish_bytes(told.description_path(dataset), json_text(new.to_dict()), dataset)
         files[written.name] = written
-    card = CardFacts(manifest.recipe_name, manifest.record, manifest.image_ext)
-    for file in (*write_indexes(dataset, splits, manifest.image_ext), write_dataset_card(dataset, splits, card)):
+    if META_NAME in files:
+        processed = int(json.loads((dataset / META_NAME).read_bytes())["processed_count"])
+        files |= {file.name: file for file in write_datacomp_files(dataset, splits, processed)}
+    grouped = bool(manifest.groups)
+    card = CardFacts(manifest.recipe_name, manifest.record, manifest.image_ext, grouped=grouped)
+    for file in (
+        *write_indexes(dataset, splits, manifest.image_ext, grouped),
+        write_dataset_card(dataset, splits, card),
+    ):
         files[file.name] = file
     counts = {split: {info.name: info.samples for info in infos} for split, infos in splits.items()}
     ordered = tuple(sorted(files.values(), key=lambda file: file.name))

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pairmill.sharding.datacomp_layout import write_datacomp_files
 from pairmill.sharding.dataset_card import CardFacts, write_dataset_card
 from pairmill.sharding.embeddings import EmbeddingSet, map_embeddings, read_descriptions
 from pairmill.sharding.errors import PairmillError, UsageError
@@ -149,9 +150,7 @@ class _Writer:
         return record
 
     def _name(self, split: SplitPlan, number: int) -> str:
-        if self._settings.layout == "datacomp":
-            return f"{number:08d}"
-        return shard_name(split.split, number, split.shards)
+        return shard_name(split.split, number, split.shards, self._settings.layout)
 
     def _samples(self, shards: Places, indexes: Places, copies: Places) -> Iterator[MemberSample]:
         checks = self._settings.format != "webdataset" and self._source.manifest is None
@@ -250,10 +249,11 @@ def _seal(
     image_ext = old.image_ext if old is not None else _image_ext(source)
     record_schema = old.record if old is not None else {}
     name = old.recipe_name if old is not None else source.folder.name
-    files += write_indexes(folder, splits, image_ext)
+    grouped = old is not None and bool(old.groups)
+    files += write_indexes(folder, splits, image_ext, grouped)
     if settings.layout == "datacomp":
-        files += _datacomp_files(folder, splits, plan)
-    files.append(write_dataset_card(folder, splits, CardFacts(name, record_schema, image_ext)))
+        files += write_datacomp_files(folder, splits, plan.source_samples)
+    files.append(write_dataset_card(folder, splits, CardFacts(name, record_schema, image_ext, grouped=grouped)))
     counts = {split: {info.name: info.samples for info in infos} for split, infos in splits.items()}
     changed = {key: value for key, value in dataclasses.asdict(settings).items() if value is not None}
     lists = {key: Path(changed[key]).name for key in ("subset", "without") if key in changed}
@@ -271,24 +271,9 @@ def _seal(
             versions=old.versions if old is not None else {},
             scorers=old.scorers if old is not None else {},
             words=old.words if old is not None else {},
+            groups=old.groups if old is not None else {},
         ),
     )
-
-
-def _datacomp_files(folder: Path, splits: dict[str, list[ShardInfo]], plan: ReshardPlan) -> list[FileSum]:
-    """What DataComp's resharder leaves beside its shards, and its train.py and resharder look for."""
-    shards = [info for infos in splits.values() for info in infos]
-    files = [
-        publish_bytes(folder / f"{info.name}_stats.json", json_text({"successes": info.samples}), folder)
-        for info in shards
-    ]
-    meta = {
-        "output_shard_format": "{:08d}.tar",
-        "output_shard_count": len(shards),
-        "processed_count": plan.source_samples,
-        "output_count": plan.samples,
-    }
-    return [*files, publish_bytes(folder / "meta.json", json_text(meta), folder)]
 
 
 def _image_ext(source: ShardSource) -> str:

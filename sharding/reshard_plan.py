@@ -13,13 +13,12 @@ import polars as pl
 
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.shard_formats import Format
-from pairmill.sharding.shard_plan import TARGET_BYTES, shard_count, shard_sizes
+from pairmill.sharding.shard_plan import TARGET_BYTES, Layout, shard_count, shard_sizes
 from pairmill.sharding.shard_source import ShardSource
 from pairmill.sharding.shuffle import mix
 from pairmill.sharding.value_list import list_file, read_list
 
 Order = Literal["keep", "shuffle"]
-Layout = Literal["split", "datacomp"]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,9 @@ from pairmill.sharding.tar import BLOCK_BYTES, RECORD_BYTES
 TARGET_BYTES = 256 * 2**20
 
 _UID = re.compile(r"[0-9a-f]{32}")
-_SPLIT = re.compile(r"[a-z][a-z0-9_]*")
+_SPLIT = re.compile(r"[a-z][a-z0-9_]*(-[a-z0-9_]+)?")
+#: ``split``: names tell split, number and count; ``datacomp``: a number of eight digits, as DataComp's tools want them.
+Layout = Literal["split", "datacomp"]
 Sizes = TypeVar("Sizes", int, npt.NDArray[np.int64])
 
 
@@ -87,17 +89,31 @@ def shard_of(ranks: npt.NDArray[np.int64], samples: int, shards: int) -> npt.NDA
     return ((ranks.astype(np.int64) + 1) * shards - 1) // samples
 
 
-def shard_name(split: str, index: int, count: int) -> str:
+def shard_name(split: str, index: int, count: int, layout: Layout = "split") -> str:
     """``train-00000-of-00008``: Hugging Face's naming, without a suffix. Widens beyond five digits where it must.
 
-    Raises ValueError for a split that is not lower-case letters, digits and _, and for an index outside 0..count-1.
+    ``split`` may be that of a shard group, ``train-en``. Raises ValueError for one that is not lower-case letters,
+    digits and _, and for an index outside 0..count-1.
     """
     if not _SPLIT.fullmatch(split):
         raise ValueError(f"split name {split!r} must be a lower-case letter, then letters, digits and _")
     if not 0 <= index < count:
         raise ValueError(f"shard index {index} is outside 0..{count - 1}")
+    if layout == "datacomp":
+        return f"{index:08d}"
     width = max(5, len(str(count)))
     return f"{split}-{index:0{width}d}-of-{count:0{width}d}"
+
+
+def split_and_group(split: str) -> tuple[str, str]:
+    """``train`` and ``en`` of ``train-en``, the shards of one group; the group is "" where there is none."""
+    name, _, group = split.partition("-")
+    return name, group
+
+
+def in_splits(split: str, wanted: Iterable[str] | None) -> bool:
+    """Whether shards of ``split`` are wanted: by that name, or as a group of a split that is; None wants all."""
+    return wanted is None or any(split == name or split_and_group(split)[0] == name for name in wanted)
 
 
 def brace_pattern(names: Sequence[str]) -> str:

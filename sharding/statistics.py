@@ -76,7 +76,10 @@ class DatasetStatistics:
 
 
 def split_of(shard: str) -> str:
-    """The split in a shard's name (``train`` of ``train-00000-of-00008``), or "" when the name tells none."""
+    """The split in a shard's name (``train`` of ``train-00000-of-00008``), or "" when the name tells none.
+
+    Of a shard group it is ``train-en``; ``in_splits`` knows whose group that is.
+    """
     match = _SHARD.fullmatch(shard)
     return match[1] if match else ""
 

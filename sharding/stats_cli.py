@@ -22,6 +22,7 @@ from pairmill.sharding.mds import find_mds
 from pairmill.sharding.metadata import Metadata, read_metadata
 from pairmill.sharding.publish import FileSum
 from pairmill.sharding.scan_all import scan_all
+from pairmill.sharding.shard_plan import in_splits
 from pairmill.sharding.shard_scan import ShardScan, record_drift
 from pairmill.sharding.statistics import DatasetStatistics, dataset_statistics, split_of
 from pairmill.sharding.stats_table import print_statistics
@@ -169,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--index", action="store_true", help="write the index files that these shards lack, for every trainer"
     )
-    parser.add_argument("--splits", metavar="NAME,NAME", help="only the shards of these splits (train, val, …)")
+    parser.add_argument("--splits", metavar="NAME,NAME", help="only these splits or shard groups (train, val-en, …)")
     return parser
 
 
@@ -193,9 +194,9 @@ def find_shards(path: Path, splits: tuple[str, ...] | None = None) -> Target:
     if splits is None:
         return Target(folder, tars, None, path.is_dir())
     known = sorted({split_of(tar.stem) for tar in tars} - {""})
-    if unknown := [split for split in splits if split not in known]:
+    if unknown := [split for split in splits if not any(in_splits(name, (split,)) for name in known)]:
         raise UsageError(f"no shards of split {unknown[0]!r}; {folder} has {', '.join(known) or 'no named splits'}")
-    chosen = tuple(tar for tar in tars if split_of(tar.stem) in splits)
+    chosen = tuple(tar for tar in tars if (split := split_of(tar.stem)) and in_splits(split, splits))
     return Target(folder, chosen, splits, path.is_dir())
 
 
@@ -305,7 +306,9 @@ def _files_of(target: Target, manifest: Manifest) -> list[FileSum]:
     if target.whole and target.splits is None:
         return list(manifest.files)
     if target.splits is not None:
-        shards = {shard for split in target.splits for shard in manifest.splits.get(split, ())}
+        shards = {
+            shard for split, named in manifest.splits.items() if in_splits(split, target.splits) for shard in named
+        }
     else:
         shards = {tar.stem for tar in target.tars}
     return [file for file in manifest.files if Path(file.name).name.split(".", 1)[0] in shards]

@@ -10,6 +10,7 @@ from typing import Any
 from pairmill.sharding.fault import Fault
 from pairmill.sharding.mds import INDEX_NAME, SUFFIX, MdsColumns, MdsError, find_mds, mds_label, open_mds
 from pairmill.sharding.scan import ShardScan, scan_shard
+from pairmill.sharding.shard_plan import in_splits
 from pairmill.sharding.statistics import split_of
 
 
@@ -19,7 +20,7 @@ def verify_mds(folder: Path, scans: Sequence[ShardScan], splits: Collection[str]
     ``scans`` are those of the target, ``splits`` the only ones to look at (None: all).
     Sums are not taken here: the manifest has them. Nothing is found in a folder without MDS.
     """
-    shards = [path for path in find_mds(folder) if splits is None or split_of(path.stem) in splits]
+    shards = [path for path in find_mds(folder) if in_splits(split_of(path.stem), splits)]
     faults = [fault for parent in sorted({path.parent for path in shards}) for fault in _verify_index(parent)]
     tars = {scan.name: scan for scan in scans if not scan.file.endswith(SUFFIX)}
     for path in shards if tars else ():

@@ -10,12 +10,14 @@ import polars as pl
 
 from pairmill.sharding.exchange import read_batch
 from pairmill.sharding.hex_digits import hex_halves
+from pairmill.sharding.shard_plan import split_and_group
 from pairmill.sharding.shuffle import mix
 from pairmill.transforms.block_frame import of_block
 from pairmill.transforms.job import Job
 from pairmill.transforms.late_selection import read_known
 from pairmill.transforms.mixture.laps import copy_in_lap, first_laps
 from pairmill.transforms.mixture_step import laps_of
+from pairmill.transforms.shard_groups import GROUP_VALUE
 from pairmill.transforms.shard_order import SplitOrder, load_orders
 from pairmill.transforms.verdict_step import split_names
 from pairmill.transforms.words.choice import TEXT_NAME, choose_texts
@@ -51,7 +53,7 @@ def group_rows(job: Job, split: str, number: int) -> pl.DataFrame:
     The column COPY tells which copy of its row each is; a build with a mixture has ``copy`` and ``copies`` besides.
     """
     order = load_orders(job.parts / "orders.npz")[split]
-    index = split_names(job).index(split)
+    index = split_names(job).index(split_and_group(split)[0])
     plan = job.lane_plan()
     laps = laps_of(job)
     lap, blocks = order.group(number)
@@ -59,6 +61,8 @@ def group_rows(job: Job, split: str, number: int) -> pl.DataFrame:
     for block in blocks:
         lane, place = plan.place_of(block)
         kept = of_block(read_batch(job.exchanged("kept", lane), place), block).filter(pl.col("split") == index)
+        if order.values is not None:
+            kept = kept.filter(pl.col(GROUP_VALUE).is_in(list(order.values), nulls_equal=True)).drop(GROUP_VALUE)
         alive = of_block(read_known(job, lane, place), block)
         rows = alive.join(
             kept.drop("split").rename({"samples": _COPIES}),

@@ -6,6 +6,7 @@ gathered in groups, then the rows of a group are shuffled. Shuffling sorts by ``
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,8 +18,9 @@ import numpy.typing as npt
 from pairmill.sharding.column_files import attempt_path
 from pairmill.sharding.load_plan import ShardChoice, Training, choose_shards
 from pairmill.sharding.shard_formats import Format
-from pairmill.sharding.shard_plan import TARGET_BYTES, shard_count
+from pairmill.sharding.shard_plan import TARGET_BYTES, Layout, shard_count
 from pairmill.sharding.shuffle import mix
+from pairmill.transforms.shard_groups import ShardGroups
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class ShardSettings:
     256 MiB suits local NVMe: seconds to stage in, thousands of samples to shuffle; ``pairmill plan-shards`` knows more.
     ``auto``: in place of all of these, the number that a training run of this topology wants (``choose_shards``).
     ``group_blocks``: so many blocks are shuffled together; more mixes better and reads the spool less in sequence.
-    ``format``: tars, MDS for mosaicml-streaming, or both of the same samples.
+    ``format``: tars, MDS for mosaicml-streaming, or both of the same samples. ``layout``: shards named with split,
+    number and count, or as DataComp's resharder does, with its sidecars. ``groups``: rows that have shards of their
+    own; what is said of the number of shards then holds for each group.
     """
 
     count: int | None = None
@@ -40,8 +44,16 @@ class ShardSettings:
     auto: Training | None = None
     group_blocks: int = 16
     format: Format = "webdataset"
+    layout: Layout = "split"
+    groups: ShardGroups | None = None
 
     def __post_init__(self) -> None:
+        if self.layout not in get_args(Layout):
+            raise ValueError(f"layout: {self.layout!r} is not known; give split or datacomp")
+        if self.layout == "datacomp" and self.format == "mds":
+            raise ValueError("layout: datacomp is one of tars; give format webdataset or both")
+        if self.layout == "datacomp" and self.groups is not None:
+            raise ValueError("layout: datacomp has one row of shards, and so no groups")
         if self.format not in get_args(Format):
             raise ValueError(f"format: {self.format!r} is not known; give webdataset, mds or both")
         for name in ("count", "samples_per_shard", "target_bytes", "multiple_of", "group_blocks"):
@@ -82,9 +94,11 @@ def split_of(groups: npt.NDArray[np.uint64], splits: tuple[tuple[str, float], ..
 
 @dataclass(frozen=True, eq=False)
 class SplitOrder:
-    """The order of one split: ``blocks`` (shuffled), the samples of each (``counts``), and the number of shards.
+    """The order of one split, or of one group of it.
 
-    Where rows are written several times there are several laps over the blocks: ``laps`` tells that of each entry.
+    ``blocks`` (shuffled), the samples of each (``counts``), and the number of shards. Where rows are written several
+    times there are several laps over the blocks: ``laps`` tells that of each entry. Of a group ``split`` is
+    ``train-en``, and ``values`` are what its rows have in the recipe's column; None: all rows.
     """
 
     split: str
@@ -93,6 +107,7 @@ class SplitOrder:
     laps: npt.NDArray[np.int64]
     chosen: ShardChoice
     group_blocks: int
+    values: tuple[str | None, ...] | None = None
 
     @property
     def shards(self) -> int:
@@ -131,10 +146,13 @@ def order_split(
     total_bytes: int,
     settings: ShardSettings,
     seed: int,
+    values: tuple[str | None, ...] | None = None,
+    thinning: int = 1,
 ) -> SplitOrder:
     """The order of a split from the samples of each block by lap, [blocks, laps].
 
-    ``total_bytes``: of its samples as tar members.
+    ``total_bytes``: of its samples as tar members. ``thinning``: so many times more blocks are shuffled together, where
+    blocks hold few of the split's samples.
     """
     order = np.argsort(mix(blocks.astype(np.uint64), seed, f"blocks {split}"), kind="stable")
     laps = np.repeat(np.arange(counts.shape[1]), len(blocks))
@@ -142,7 +160,7 @@ def order_split(
     living = counts > 0
     blocks, counts, laps = blocks[living], counts[living], laps[living]
     chosen = settings.choose(int(counts.sum()), total_bytes)
-    return SplitOrder(split, blocks, counts, laps, chosen, settings.group_blocks)
+    return SplitOrder(split, blocks, counts, laps, chosen, settings.group_blocks * thinning, values)
 
 
 def save_orders(path: Path, orders: list[SplitOrder]) -> None:
@@ -155,6 +173,7 @@ def save_orders(path: Path, orders: list[SplitOrder]) -> None:
         arrays[f"{order.split}.laps"] = order.laps
         arrays[f"{order.split}.shape"] = np.array([order.shards, order.group_blocks])
         arrays[f"{order.split}.told"] = np.array([order.chosen.because, *order.chosen.notes])
+        arrays[f"{order.split}.values"] = np.array(json.dumps(order.values))
     with attempt.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
     attempt.replace(path)
@@ -171,6 +190,7 @@ def load_orders(path: Path) -> dict[str, SplitOrder]:
                 file[f"{split}.laps"],
                 _chosen(file[f"{split}.shape"], file[f"{split}.told"]),
                 int(file[f"{split}.shape"][1]),
+                None if (values := json.loads(str(file[f"{split}.values"]))) is None else tuple(values),
             )
             for split in file["splits"]
         }

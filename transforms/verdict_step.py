@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from pairmill.sharding.exchange import BatchWriter
@@ -19,6 +20,7 @@ from pairmill.transforms.late_selection import decided, lane_duplicates, read_kn
 from pairmill.transforms.mixture.laps import copies_by_lap, first_laps
 from pairmill.transforms.mixture_count import MixtureCount
 from pairmill.transforms.mixture_step import laps_of, with_samples
+from pairmill.transforms.shard_groups import GROUP_VALUE, group_values
 from pairmill.transforms.shard_order import split_of
 from pairmill.transforms.words.recycle import RECYCLED_FROM
 
@@ -26,18 +28,21 @@ TRAIN = "train"
 _NEEDED = ("row_id", "uid", "caption", "stored_bytes", "spool", "spool_offset", RECYCLED_FROM)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BatchVerdict:
     """What the planner needs of a batch of blocks.
 
-    For each block that keeps any row, ``samples``: how many by split and lap, split after split; ``stored_bytes``: the
-    bytes of their images by split. ``digest``: of what was kept.
+    For each block that keeps any row, and each of ``shares`` (number of the split, value of the shard group) that it
+    has rows of: ``share``, its place in ``shares``; ``samples``, how many by lap, [entries, laps]; ``stored_bytes``,
+    those of their images. ``digest``: of what was kept.
     """
 
     first_block: int
-    blocks: tuple[int, ...]
-    samples: tuple[tuple[int, ...], ...]
-    stored_bytes: tuple[tuple[int, ...], ...]
+    shares: tuple[tuple[int, str | None], ...]
+    blocks: npt.NDArray[np.int64]
+    share: npt.NDArray[np.int64]
+    samples: npt.NDArray[np.int64]
+    stored_bytes: npt.NDArray[np.int64]
     digest: str
 
 
@@ -58,7 +63,8 @@ def close_lane(job: Job, lane: int) -> list[BatchVerdict]:
             if job.duplicates.merge_captions:
                 rows = with_captions(rows, sent)
             ledger.write(_ledger_rows(verdicts, of_batch))
-            kept.write(rows.select("row_id", "split", "samples", *([MERGED] if MERGED in rows.columns else [])))
+            optional = [name for name in (GROUP_VALUE, MERGED) if name in rows.columns]
+            kept.write(rows.select("row_id", "split", "samples", *optional))
             closed.append(_close(job, batch[0], rows, laps))
     count.save(lane)
     return closed
@@ -71,9 +77,11 @@ def split_names(job: Job) -> list[str]:
 
 def _kept_rows(job: Job, alive: pl.DataFrame, verdicts: pl.DataFrame, duplicates: pl.DataFrame) -> pl.DataFrame:
     kept = verdicts.filter(pl.col("stage").is_null()).select("row_id", "samples")
-    rows = alive.select(pl.col(name) for name in _NEEDED if name in alive.columns).join(
-        kept, on="row_id", how="inner", maintain_order="left"
-    )
+    needed = [pl.col(name) for name in _NEEDED if name in alive.columns]
+    groups = job.shards.groups
+    if groups is not None:
+        needed.append(pl.lit(group_values(alive.get_column(groups.by), groups)))
+    rows = alive.select(needed).join(kept, on="row_id", how="inner", maintain_order="left")
     rows = rows.with_columns(own=hex_halves(rows.get_column("uid"))[1])
     rows = rows.join(duplicates.select("row_id", "group", "count"), on="row_id", how="left", maintain_order="left")
     group = rows.select(pl.coalesce("group", "own")).to_series().to_numpy()
@@ -84,26 +92,34 @@ def _close(job: Job, first_block: int, rows: pl.DataFrame, laps: int) -> BatchVe
     digest = hashlib.blake2b(digest_size=16)
     for column in ("row_id", "split", "samples", "spool_offset", "stored_bytes", "group", "count"):
         digest.update(rows.get_column(column).fill_null(0).to_numpy().tobytes())
+    if GROUP_VALUE in rows.columns:
+        digest.update(json.dumps(rows.get_column(GROUP_VALUE).to_list()).encode())
     if MERGED in rows.columns:
         digest.update(json.dumps(rows.get_column(MERGED).to_list()).encode())
     digest.update("\x00".join(rows.get_column("spool").unique().sort().to_list()).encode())
-    mine = [pl.col("split") == split for split in range(len(job.splits) + 1)]
     in_laps = [f"lap {lap}" for lap in range(laps)]
     copies = rows.get_column("samples").to_numpy().astype(np.int64)
     first = first_laps(rows.get_column("own").to_numpy(), laps, job.seed)
     rows = rows.with_columns(pl.DataFrame(copies_by_lap(copies, first, laps), schema=in_laps))
-    samples = [(pl.col(lap) & own).sum().cast(pl.Int64) for own in mine for lap in in_laps]
-    stored = [(pl.col("stored_bytes") * pl.col("samples")).filter(own).sum() for own in mine]
+    value = pl.col(GROUP_VALUE) if GROUP_VALUE in rows.columns else pl.lit(None, pl.String)
     counts = (
-        rows.group_by(block=pl.col("row_id") // (1 << ROW_BITS))
-        .agg(samples=pl.concat_list(samples), stored_bytes=pl.concat_list(stored))
-        .sort("block")
+        rows.group_by("split", block=pl.col("row_id") // (1 << ROW_BITS), value=value)
+        .agg(
+            *(pl.col(lap).sum().cast(pl.Int64) for lap in in_laps),
+            stored=(pl.col("stored_bytes") * pl.col("samples")).sum().cast(pl.Int64),
+        )
+        .sort("block", "split", "value")
     )
+    shares = counts.select("split", "value").unique().sort("split", "value")
+    place = shares.with_row_index("place")
+    joined = counts.join(place, on=["split", "value"], how="left", nulls_equal=True, maintain_order="left")
     return BatchVerdict(
         first_block,
-        tuple(counts.get_column("block").to_list()),
-        tuple(tuple(of_block) for of_block in counts.get_column("samples").to_list()),
-        tuple(tuple(of_block) for of_block in counts.get_column("stored_bytes").to_list()),
+        tuple(shares.rows()),
+        counts.get_column("block").to_numpy().astype(np.int64),
+        joined.get_column("place").to_numpy().astype(np.int64),
+        counts.select(in_laps).to_numpy().astype(np.int64),
+        counts.get_column("stored").to_numpy(),
         digest.hexdigest(),
     )
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
-import numpy as np
 import polars as pl
 
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
@@ -27,17 +26,14 @@ from pairmill.sharding.shard_plan import shard_name, shard_sizes
 from pairmill.transforms.embedding_step import write_shard_embeddings
 from pairmill.transforms.job import Job
 from pairmill.transforms.mixture_step import laps_of
+from pairmill.transforms.plan_orders import plan_orders
 from pairmill.transforms.sample_rows import sample_rows
-from pairmill.transforms.shard_order import load_orders, order_split, save_orders
+from pairmill.transforms.shard_order import load_orders, save_orders
 from pairmill.transforms.shard_records import metadata_frame, record_lines, sample_keys
 from pairmill.transforms.spool import read_in_order
-from pairmill.transforms.verdict_step import BatchVerdict, split_names
+from pairmill.transforms.verdict_step import BatchVerdict
 from pairmill.transforms.words.choice import chosen_texts
 
-#: What a sample takes beside its image: three headers, a caption and a record of ordinary length, and the padding.
-SAMPLE_OVERHEAD_BYTES = 3 * 512 + 512 + 1024 + 256
-#: What each further text takes in the record: one of ordinary length, the columns beside it, and their names.
-TEXT_OVERHEAD_BYTES = 512
 #: A run of shards for each lane, several a worker, so that runs of unequal length even out.
 RUNS_PER_LANE = 4
 
@@ -55,18 +51,8 @@ class ShardRun:
 def plan_shards(job: Job, verdicts: list[BatchVerdict]) -> list[ShardRun]:
     """Lay down the order of every split and cut its shards into runs; the plan's digest names what is to be written."""
     verdicts = sorted(verdicts, key=lambda verdict: verdict.first_block)
-    blocks = np.array([block for verdict in verdicts for block in verdict.blocks], dtype=np.int64)
-    shape = (len(blocks), len(job.splits) + 1)
     laps = laps_of(job) if verdicts else 1
-    samples = np.array([of_block for verdict in verdicts for of_block in verdict.samples], dtype=np.int64)
-    stored = np.array([of_block for verdict in verdicts for of_block in verdict.stored_bytes], dtype=np.int64)
-    samples, stored = samples.reshape(*shape, laps), stored.reshape(shape)
-    orders = []
-    overhead = SAMPLE_OVERHEAD_BYTES + TEXT_OVERHEAD_BYTES * (len(job.text_names) - 1)
-    for index, split in enumerate(split_names(job)):
-        counts = samples[:, index]
-        total = int(stored[:, index].sum()) + int(counts.sum()) * overhead
-        orders.append(order_split(split, blocks, counts, total, job.shards, job.seed))
+    orders = plan_orders(job, verdicts, laps)
     save_orders(job.parts / "orders.npz", orders)
     digest = hashlib.blake2b(str(laps).encode(), digest_size=16)
     for verdict in verdicts:
@@ -89,7 +75,7 @@ def write_shards(job: Job, run: ShardRun) -> int:
     order = load_orders(job.parts / "orders.npz")[run.split]
     written = 0
     for shard in range(run.first, run.stop):
-        name = shard_name(run.split, shard, order.shards)
+        name = shard_name(run.split, shard, order.shards, job.shards.layout)
         mark = job.shard_log / f"{name}.json"
         info = finished_shard(job, name, run.plan)
         if info is None:
