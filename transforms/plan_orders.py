@@ -66,9 +66,9 @@ def plan_orders(job: Job, verdicts: Sequence[BatchVerdict], laps: int) -> list[S
             settings = (job.shards, job.seed, values, thinning)
             order = order_split(f"{split}{name}", found, by_block, size, *settings)
             if job.shards.format != "webdataset" and size > MAX_SHARD_BYTES * order.shards:
+                told = f"{size / order.shards / 2**30:.1f} GiB"
                 raise UsageError(
-                    f"shards.format: a shard of {order.split} would have {size / order.shards / 2**30:.1f} GiB, and MDS "
-                    "holds 4; plan more shards"
+                    f"shards.format: shards of {order.split} would have {told}, and MDS holds 4; plan more shards"
                 )
             orders.append(order)
     return orders
