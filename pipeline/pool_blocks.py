@@ -39,6 +39,15 @@ class PoolBlocks:
             self._in_place = _InPlace(_spec_of(self._build))
         return self._in_place.block(block).select(names)
 
+    def schema(self, block: int) -> pl.Schema:
+        """The columns of a block's rows. Raises UsageError as ``rows`` does."""
+        commit = self._commits.get(block)
+        if commit is not None:
+            return pl.Schema(pl.read_parquet_schema(self._columns / commit.path))
+        if self._in_place is None:
+            self._in_place = _InPlace(_spec_of(self._build))
+        return self._in_place.block(block).schema
+
 
 class _InPlace:
     """Blocks of a pool's own files."""

@@ -52,7 +52,7 @@ def _with_page(arguments: argparse.Namespace) -> int:
     """What the other options ask for, and the page of it."""
 
     def write(target: stats_cli.Target, report: stats_cli.Report, verdicts: Sequence[Mapping[str, Any]]) -> None:
-        page = stats_page(target, report, verdicts, arguments.samples)
+        page = stats_page(target, report, verdicts, arguments.samples, arguments.verify)
         try:
             publish_bytes(arguments.html, page)
         except OSError as error:

@@ -22,10 +22,11 @@ from pairmill.pipeline.page.element import Content, element, table
 from pairmill.pipeline.page.funnel import funnel_table
 from pairmill.pipeline.page.ledger_draw import LedgerDraw, draw_ledger
 from pairmill.pipeline.page.number import duration, human_bytes, share
-from pairmill.pipeline.page.rejected import Pictures, RejectedSheets
+from pairmill.pipeline.page.row_sheets import Pictures, RowSheets
 from pairmill.pipeline.page.sheet import contact_sheet
 from pairmill.pipeline.page.stats_page import sample_tile
 from pairmill.pipeline.report import left_lines, score_lines, words_lines
+from pairmill.pipeline.shard_report import shard_lines
 from pairmill.sharding.errors import UsageError
 from pairmill.sharding.fault import printable
 from pairmill.sharding.manifest import Manifest, ManifestError, read_manifest
@@ -66,7 +67,7 @@ def build_page(build: Path, pictures: Pictures = "safe", per_reason: int = REJEC
     rows = BuildRows(build, record)
     draw = draw_ledger(rows.frames(), rows.sizes_of_blocks, per_reason)
     charted = draw.charted.select("row_id", "kept").hstack(rows.known(draw.charted.get_column("row_id")).drop("row_id"))
-    rejected = RejectedSheets(rows, record.get("scorers", {}), pictures)
+    sheets = RowSheets(rows, record.get("scorers", {}), pictures)
     shown = set(draw.shown.filter(~pl.col("kept")).select("stage", "reason").unique().iter_rows())
     sections = [
         Section("funnel", "What became of the pool", _funnel(report, shown)),
@@ -74,8 +75,8 @@ def build_page(build: Path, pictures: Pictures = "safe", per_reason: int = REJEC
         Section("duplicates", "Duplicates", _duplicates(report, draw)),
         Section("mixture", "Mixture", _mixture(report)),
         Section("steps", "How it went", _steps(report)),
-        Section("kept", "Kept pairs", _kept(build, manifest, pictures)),
-        Section("rejected", "Rejected pairs", _rejected(rejected, draw, report, pictures)),
+        Section("kept", "Kept pairs", _kept(build, manifest, sheets, draw)),
+        Section("rejected", "Rejected pairs", _rejected(sheets, draw, report, pictures)),
         Section("recipe", "Recipe", _recipe(manifest)),
     ]
     subtitle = [
@@ -141,7 +142,7 @@ def _columns(charted: pl.DataFrame, draw: LedgerDraw, pool_rows: int) -> list[Co
         return []
     told = f"all {pool_rows:,} rows" if draw.whole else f"{charted.height:,} of {pool_rows:,} rows, drawn at random"
     return [
-        element("p", f"Of {told}, where it is known: what is not fetched has no size, what no rule let pass no score."),
+        element("p", f"Of {told}, where it is known: sizes by the fetch or the pool, scores of what was scored."),
         legend(),
         element("div", *charts, class_="charts"),
     ]
@@ -210,7 +211,8 @@ def _steps(report: Mapping[str, Any]) -> list[Content]:
         rows = [(printable(name), f"{count:,}", share(count / total)) for name, count in statuses.items()]
         contents.append(table([("fetch", False), ("images", True), ("share", True)], rows, "Outcomes of the fetch"))
     told = dict(report)
-    lines = [*score_lines(told), *words_lines(told), *contamination_lines(told), *_selection_lines(report)]
+    of_report = (score_lines, words_lines, contamination_lines, shard_lines)
+    lines = [line for lines in of_report for line in lines(told)] + _selection_lines(report)
     if lines:
         contents.append(element("ul", *(element("li", printable(line.strip())) for line in lines), class_="told"))
     return contents
@@ -225,23 +227,27 @@ def _selection_lines(report: Mapping[str, Any]) -> list[str]:
     return lines + [f"{each['build']}: its {each['rows']:,} pairs are left out" for each in report.get("against", ())]
 
 
-def _kept(build: Path, manifest: Manifest | None, pictures: Pictures) -> list[Content]:
-    if manifest is None or pictures == "none":
+def _kept(build: Path, manifest: Manifest | None, sheets: RowSheets, draw: LedgerDraw) -> list[Content]:
+    """Samples of the dataset; of a selection, which has none, rows of its ledger."""
+    rows = draw.shown.filter("kept")
+    if manifest is not None:
+        counts = {shard: samples for shards in manifest.splits.values() for shard, samples in shards.items()}
+        try:
+            drawn = draw_samples(find_shards(build / "dataset").tars, counts, KEPT_SHOWN)
+        except UsageError:  # no shards are left, or there never were any
+            drawn = ()
+        tiles = [sheets.as_allowed(sample_tile(each)) for each in drawn]
+        told = f"{len(tiles):,} of {sum(counts.values()):,} samples"
+    else:
+        tiles = sheets.tiles(rows)
+        told = f"{len(tiles):,} of the rows"
+    if not tiles:
         return []
-    counts = {shard: samples for shards in manifest.splits.values() for shard, samples in shards.items()}
-    try:
-        drawn = draw_samples(find_shards(build / "dataset").tars, counts, KEPT_SHOWN)
-    except UsageError:  # no shards are left, or there never were any
-        return []
-    if not drawn:
-        return []
-    told = f"{len(drawn):,} of {sum(counts.values()):,} samples, drawn at random and the same every time."
-    return [element("p", told, class_="soft"), contact_sheet([sample_tile(each) for each in drawn], "Kept pairs")]
+    told += ", drawn at random and the same every time."
+    return [element("p", told, class_="soft"), contact_sheet(tiles, "Kept pairs")]
 
 
-def _rejected(
-    sheets: RejectedSheets, draw: LedgerDraw, report: Mapping[str, Any], pictures: Pictures
-) -> Sequence[Content]:
+def _rejected(sheets: RowSheets, draw: LedgerDraw, report: Mapping[str, Any], pictures: Pictures) -> Sequence[Content]:
     if draw.shown.filter(~pl.col("kept")).is_empty():
         return []
     told = {

@@ -31,6 +31,7 @@ FETCHED = {
     "spool": pl.String(),
     "spool_offset": pl.Int64(),
 }
+_SIZES = ("original_width", "original_height")
 LANGUAGE = {"lang": pl.String(), "lang_confidence": pl.Float32()}
 MAX_POOL_NUMBERS = 12
 
@@ -107,6 +108,13 @@ class BuildRows:
             for name, step in self._scores.items()
         }
 
+    @property
+    def number_columns(self) -> list[str]:
+        """The fractions that are known of rows: the scores, then what the pool brings."""
+        scores = [name for names in self.score_columns.values() for name in names]
+        pool = [name for name, dtype in self._pool_columns.items() if dtype.is_float()]
+        return scores + [name for name in pool if name not in scores]
+
     def frames(self) -> Sequence[tuple[Path, int]]:
         """Every part of the ledger: a file and a row group of it, in pool order."""
         return [(file, group) for file in self.ledger for group in range(pq.read_metadata(file).num_row_groups)]
@@ -114,8 +122,10 @@ class BuildRows:
     def known(self, row_ids: pl.Series) -> pl.DataFrame:
         """Of each row (ascending, each once): POOL_PART and the pool's numbers, LANGUAGE, FETCHED, all scores.
 
-        What is not there is null: rows without a fetch of their own, columns of steps that the build does not have,
-        files that were removed. A measured column wins over the pool's of the same name.
+        A row without a fetch of its own has that of another of these rows with the same URL: it is fetched for both.
+        What is not there is null: other rows without a fetch, columns of steps that the build does not have,
+        files that were removed. A measured column wins over the pool's of the same name; what the pool says of a size
+        stands where none was measured.
         """
         rows = row_ids.alias("row_id").to_frame()
         blocks = rows.select(pl.col("row_id") // (1 << ROW_BITS)).to_series().unique().sort().to_list()
@@ -128,8 +138,11 @@ class BuildRows:
             tables.append(table.rename({column: _own_name(column, name) for column in own}))
         known = rows
         for table in tables:
+            told = {name: known.get_column(name) for name in _SIZES if name in known.columns and name in table.columns}
             known = known.drop([name for name in table.columns if name in known.columns]).hstack(table)
-        return known
+            # What the pool says of a picture that was not fetched is all that is known of it.
+            known = known.with_columns(pl.coalesce(name, values).alias(name) for name, values in told.items())
+        return _with_shared(known)
 
     def image(self, row: Mapping[str, Any]) -> bytes | None:
         """The stored image of a row of ``known``; None where it has none, or its tar is gone."""
@@ -144,28 +157,37 @@ class BuildRows:
         finally:
             os.close(handle)
 
+    @cached_property
+    def _pool_columns(self) -> dict[str, Any]:
+        """What is read of the pool: POOL_PART, its own sizes and languages, its first fractions."""
+        try:
+            schema = self._blocks.schema(next(iter(self.sizes_of_blocks)))
+        except (UsageError, OSError, StopIteration):
+            schema = pl.Schema()
+        found: dict[str, Any] = dict.fromkeys(POOL_PART, pl.String())
+        found |= {name: schema[name] for name in _SIZES if name in schema and schema[name].is_integer()}
+        if self._language is None and schema.get("lang") == pl.String:
+            found["lang"] = pl.String()
+        numbers = [name for name, dtype in schema.items() if dtype.is_float() and name not in LANGUAGE]
+        return found | {name: schema[name] for name in numbers[:MAX_POOL_NUMBERS]}
+
     def _pool_rows(self, rows: pl.DataFrame, blocks: Sequence[int]) -> pl.DataFrame:
-        numbers = {name: dtype for name, dtype in self._pool.schema.items() if dtype.is_float()}
-        names = [*POOL_PART, *list(numbers)[:MAX_POOL_NUMBERS]]
+        names = list(self._pool_columns)
         parts = []
         for block in blocks:
             mine = rows.filter(pl.col("row_id") // (1 << ROW_BITS) == block).get_column("row_id")
             with suppress(UsageError):  # neither work folder nor pool has it any more
                 places = mine % (1 << ROW_BITS)
                 parts.append(self._blocks.rows(block, names)[places].with_columns(row_id=mine))
-        return _joined(rows, parts, {name: numbers.get(name, pl.String()) for name in names})
+        return _joined(rows, parts, self._pool_columns)
 
     def _languages(self, rows: pl.DataFrame, blocks: Sequence[int]) -> pl.DataFrame:
-        if self._language is not None:
-            found = [(c.block, frame) for c, frame in self._language.read(blocks, list(LANGUAGE))]
-        elif self._pool.schema.get("lang") == pl.String:
-            found = [(block, self._blocks.rows(block, ["lang"])) for block in blocks]
-        else:
+        if self._language is None:
             return pl.DataFrame()
+        found = self._language.read(blocks, list(LANGUAGE))
         # A row for each of a block, in its order.
-        parts = [frame.with_columns(row_id=pl.Series(row_ids(block, frame.height))) for block, frame in found]
-        columns = {name: LANGUAGE[name] for name in (parts[0].columns if parts else LANGUAGE) if name in LANGUAGE}
-        return _joined(rows, parts, columns)
+        parts = [frame.with_columns(row_id=pl.Series(row_ids(c.block, frame.height))) for c, frame in found]
+        return _joined(rows, parts, LANGUAGE)
 
 
 def _joined(rows: pl.DataFrame, found: Sequence[pl.DataFrame], columns: Mapping[str, Any]) -> pl.DataFrame:
@@ -176,6 +198,15 @@ def _joined(rows: pl.DataFrame, found: Sequence[pl.DataFrame], columns: Mapping[
     table = pl.concat([frame.select("row_id", *columns).join(rows, on="row_id", how="semi") for frame in found])
     table = table.unique("row_id", keep="first", maintain_order=True)
     return rows.join(table, on="row_id", how="left", maintain_order="left").drop("row_id")
+
+
+def _with_shared(known: pl.DataFrame) -> pl.DataFrame:
+    fetched = known.filter(pl.col("status").is_not_null() & pl.col("url").is_not_null())
+    lent = fetched.select("url", *FETCHED).unique("url", keep="first", maintain_order=True)
+    joined = known.select("url").join(lent, on="url", how="left", maintain_order="left")
+    own = known.get_column("status").is_not_null()
+    mine = [pl.when(own).then(pl.col(name)).otherwise(pl.coalesce(joined[name], name)).alias(name) for name in FETCHED]
+    return known.with_columns(mine)
 
 
 def _own_name(column: str, scorer: str) -> str:

@@ -15,7 +15,8 @@ FACT_CHARACTERS = 90
 
 @dataclass(frozen=True)
 class Tile:
-    """A pair on a sheet. ``image`` is the stored picture, or None, and then ``absent`` says why there is none.
+    """A pair on a sheet. ``image`` is the stored picture, or None, and then ``absent`` says why there is none, as
+    ``no_caption`` does of the caption.
 
     ``beside`` is a second picture (the one that is kept instead), ``beside_name`` what it is. A ``veiled`` picture is
     blurred until it is pointed at.
@@ -26,6 +27,7 @@ class Tile:
     facts: tuple[str, ...] = ()
     image: bytes | None = None
     absent: str = "no image"
+    no_caption: str = "no caption"
     beside: bytes | None = None
     beside_name: str = ""
     veiled: bool = False
@@ -58,7 +60,7 @@ def _told(tile: Tile) -> list[Element]:
         # A caption may be in any script: its direction is its own, and reaches no neighbour.
         words = element("span", shortened(tile.caption, CAPTION_CHARACTERS), class_="words", dir="auto")
     else:
-        words = element("span", "no caption", class_="words absent")
+        words = element("span", tile.no_caption, class_="words absent")
     return [words, *(element("small", shortened(fact, FACT_CHARACTERS), dir="auto") for fact in tile.facts)]
 
 

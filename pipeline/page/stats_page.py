@@ -35,8 +35,13 @@ _TITLES: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 
 
-def stats_page(target: Target, report: Report, verdicts: Sequence[Mapping[str, Any]], samples: int) -> bytes:
-    """The page of a dataset; ``samples``: how many pairs its contact sheet shows, the same ones every time."""
+def stats_page(
+    target: Target, report: Report, verdicts: Sequence[Mapping[str, Any]], samples: int, verified: bool = False
+) -> bytes:
+    """The page of a dataset; ``samples``: how many pairs its contact sheet shows, the same ones every time.
+
+    ``verified``: whether the report is of a look at every byte.
+    """
     statistics = report.statistics
     name = f"{target.folder.resolve().parent.name}/{target.folder.resolve().name}"
     if not target.whole:
@@ -47,7 +52,7 @@ def stats_page(target: Target, report: Report, verdicts: Sequence[Mapping[str, A
     ]
     scores = score_distributions(target.folder, target.splits) if target.whole else {}
     sections = [
-        Section("problems", "Problems", _problems(report.faults, report.warnings)),
+        Section("problems", "Problems", _problems(report.faults, report.warnings, verified)),
         Section("topology", "How trainers of this size read it", _topology(verdicts)),
         Section("images", "Images and captions", _measures(statistics)),
         Section("scores", "Scores", _scores(scores)),
@@ -68,9 +73,10 @@ def _counts(statistics: DatasetStatistics) -> list[tuple[str, str]]:
     ]
 
 
-def _problems(faults: Sequence[Fault], warnings: Sequence[Fault]) -> list[Content]:
+def _problems(faults: Sequence[Fault], warnings: Sequence[Fault], verified: bool) -> list[Content]:
     if not faults and not warnings:
-        return [element("p", "None were found.", class_="good")]
+        looked = "Every byte was read." if verified else "Sums and indexes were not checked: --verify does."
+        return [element("p", "None were found.", class_="good"), element("p", looked, class_="soft")]
     listed: list[Content] = []
     for findings, class_, what in ((faults, "bad", "fault"), (warnings, None, "warning")):
         if findings:
@@ -88,7 +94,7 @@ def _problems(faults: Sequence[Fault], warnings: Sequence[Fault]) -> list[Conten
 def _topology(verdicts: Sequence[Mapping[str, Any]]) -> list[Content]:
     if not verdicts:
         return []
-    colours = {"even": "good", "fails": "bad"}
+    colours = {"even": "good", "uneven": "warn", "fails": "bad"}
     rows = [
         (
             each["split"],

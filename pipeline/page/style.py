@@ -4,9 +4,9 @@ from __future__ import annotations
 
 STYLE = """
 :root{color-scheme:light dark;--paper:#fcfcfa;--card:#fff;--ink:#1d2025;--soft:#5a616c;--line:#dfe2e6;--track:#eceef1;
---kept:#2c6fbb;--rejected:#c8702a;--bad:#b3261e;--good:#1f7a44;--focus:#0b57d0}
+--kept:#2c6fbb;--rejected:#c8702a;--bad:#b3261e;--good:#1f7a44;--warn:#8a5a00;--focus:#0b57d0}
 @media (prefers-color-scheme:dark){:root{--paper:#15171a;--card:#1d2024;--ink:#e7e9ec;--soft:#a4abb6;--line:#343940;
---track:#2a2e34;--kept:#6ea8e8;--rejected:#e29a5c;--bad:#f2998f;--good:#7fce9b;--focus:#a8c7fa}}
+--track:#2a2e34;--kept:#6ea8e8;--rejected:#e29a5c;--bad:#f2998f;--good:#7fce9b;--warn:#e6b566;--focus:#a8c7fa}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;-webkit-text-size-adjust:100%}
 body>header,main{max-width:1120px;margin:0 auto;padding:0 24px}
@@ -15,7 +15,7 @@ h1{font-size:1.75rem;line-height:1.2;margin:0 0 6px;overflow-wrap:anywhere;font-
 h2{font-size:1.2rem;margin:0 0 14px;font-weight:650}
 h3{font-size:1rem;margin:26px 0 10px;font-weight:650;overflow-wrap:anywhere}
 p{margin:0 0 12px;max-width:75ch}
-.soft{color:var(--soft)}.bad{color:var(--bad)}.good{color:var(--good)}
+.soft{color:var(--soft)}.bad{color:var(--bad)}.good{color:var(--good)}.warn{color:var(--warn)}
 section{border-top:1px solid var(--line);padding:26px 0 20px}
 main>section:first-child{margin-top:22px}
 a{color:var(--focus)}

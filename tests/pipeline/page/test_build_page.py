@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from pairmill.pipeline.page import build_page
@@ -148,7 +149,9 @@ def test_what_is_gone_is_left_out(make: Make, page: Any) -> None:
     assert not images(told.section("rejected"))
     shutil.rmtree(build / "dataset")
     told = page(build)
-    assert told.names_of_sections() == ["funnel", "duplicates", "steps", "rejected"]
+    assert told.names_of_sections() == ["funnel", "duplicates", "steps", "kept", "rejected"]
+    assert "no caption" not in told.text
+    assert "its pool is gone" in told.text
 
 
 def test_pictures_that_a_list_forbids(make: Make, page: Any, small_pool: Any) -> None:
@@ -175,7 +178,37 @@ def test_a_selection_has_a_page_too(small_pool: Any, builds: Any, tmp_path: Path
     told = page(tmp_path / "s")
     assert "left for a whole run" in told.text
     assert "caption_too_few_words" in "".join(told.section("rejected").itertext())
+    assert "picture number" in "".join(told.section("kept").itertext())
     assert not told.all("img")
+
+
+def test_what_the_pool_says_is_shown_where_nothing_was_measured(
+    small_pool: Any, builds: Any, tmp_path: Path, page: Any
+) -> None:
+    pl.DataFrame(
+        {
+            "url": [f"http://pool.example/{i}.jpg" for i in range(40)],
+            "caption": ["three words here"] * 40,
+            "original_width": [100 + i for i in range(40)],
+            "original_height": [100] * 40,
+            "lang": ["de"] * 40,
+            "similarity": [i / 40 for i in range(40)],
+            "guard": [0.9] * 40,
+        }
+    ).write_parquet(tmp_path / "pool.parquet")
+    recipe = small_pool.recipe(
+        tmp_path / "s.yaml",
+        pool={"path": str(tmp_path / "pool.parquet")},
+        rules=[{"column_range": {"column": "similarity", "at_least": 0.5}}],
+    )
+    builds.select(recipe, tmp_path / "s")
+    told = page(tmp_path / "s")
+    charts = [each.get("aria-label", "") for each in told.root.iter("{http://www.w3.org/2000/svg}svg")]
+    assert "Width before resizing, in pixels: kept: 20, median 129; rejected: 20, median 109" in charts
+    assert "similarity: kept: 20, median 0.725; rejected: 20, median 0.225" in charts
+    assert "Languages: 1 in 40 captions" in charts
+    facts = ["".join(each.itertext()) for each in told.section("rejected").iter("small")]
+    assert any(fact.startswith("similarity 0.") for fact in facts)
 
 
 def test_a_run_writes_it_and_goes_on_without_it(

@@ -1,8 +1,9 @@
-"""Contact sheets of rejected rows, a reason each, out of the spool where the picture was fetched."""
+"""Contact sheets of rows of a ledger: of each reason, out of the spool where the picture was fetched."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import polars as pl
@@ -19,32 +20,32 @@ from pairmill.transforms.judgement import FAILED_RULES
 
 #: Which pictures are shown: those that no rule on safety rejected, all (those others blurred), or none.
 Pictures = Literal["safe", "all", "none"]
+MAX_NUMBERS = 4
+_NOT_SHOWN = "not shown"
 _NOT_FETCHED = "not fetched"
 _FETCHED_ONCE = "the same URL, fetched once"
 _LEFT_OUT = "left out: a rule on safety, or a takedown"
 
 
-class RejectedSheets:
-    """Makes tiles of rejected rows; ``scorers`` are the settings of the build's scorers, by name."""
+class RowSheets:
+    """Makes tiles of rows of a ledger; ``scorers`` are the settings of the build's scorers, by name."""
 
     def __init__(self, rows: BuildRows, scorers: Mapping[str, Any], pictures: Pictures) -> None:
         self._rows = rows
         self._pictures = pictures
         self._unsafe = unsafe_scorers(scorers)
-        self._scores = [name for names in rows.score_columns.values() for name in names]
         self._unsafe_columns = [n for name in sorted(self._unsafe) for n in rows.score_columns.get(name, ())]
 
     def sheets(self, shown_rows: pl.DataFrame, counts: Mapping[str, Mapping[str, int]]) -> list[Content]:
         """A heading and a sheet for each stage and reason, in the order of ``counts`` (stage → reason → rows)."""
-        ids = pl.concat([shown_rows.get_column("row_id"), shown_rows.get_column("survivor").drop_nulls()])
-        known = {row["row_id"]: row for row in self._rows.known(ids.unique().sort()).iter_rows(named=True)}
-        drawn: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in shown_rows.filter(~pl.col("kept")).iter_rows(named=True):
-            drawn.setdefault((row["stage"], row["reason"]), []).append(row)
+        drawn: dict[tuple[str, str], list[Tile]] = {}
+        rejected = shown_rows.filter(~pl.col("kept"))
+        for row, tile in zip(rejected.iter_rows(named=True), self.tiles(rejected), strict=True):
+            drawn.setdefault((row["stage"], row["reason"]), []).append(tile)
         contents: list[Content] = []
         for stage, reasons in counts.items():
             for reason, count in reasons.items():
-                tiles = [self._tile(row, known) for row in drawn.get((stage, reason), ())]
+                tiles = drawn.get((stage, reason), [])
                 if tiles:
                     some = f", {len(tiles):,} of them" if len(tiles) < count else ""
                     title = f"{printable(reason)}: {count:,} row{'' if count == 1 else 's'}{some}"
@@ -53,6 +54,16 @@ class RejectedSheets:
                         contents.append(element("p", f"Pictures {_LEFT_OUT}.", class_="soft"))
                     contents.append(contact_sheet(tiles, f"Rejected for {printable(reason)}"))
         return contents
+
+    def as_allowed(self, tile: Tile) -> Tile:
+        """The tile without its picture, where none is to be shown."""
+        return replace(tile, image=None, absent=_NOT_SHOWN) if self._pictures == "none" else tile
+
+    def tiles(self, rows: pl.DataFrame) -> list[Tile]:
+        """The tiles of rows of a ledger, in their order."""
+        ids = pl.concat([rows.get_column("row_id"), rows.get_column("survivor").drop_nulls()])
+        known = {row["row_id"]: row for row in self._rows.known(ids.unique().sort()).iter_rows(named=True)}
+        return [self._tile(row, known) for row in rows.iter_rows(named=True)]
 
     def _tile(self, row: Mapping[str, Any], known: Mapping[int, Mapping[str, Any]]) -> Tile:
         told = known[row["row_id"]]
@@ -66,6 +77,7 @@ class RejectedSheets:
         return Tile(
             name=describe_row(row["row_id"]),
             caption=told["caption"],
+            no_caption="no caption" if told["uid"] is not None else "its pool is gone",
             facts=tuple(self._facts(row, told)),
             image=image,
             absent=_FETCHED_ONCE if beside is not None and told["status"] is None else self._absent(told, unsafe),
@@ -80,7 +92,7 @@ class RejectedSheets:
                 return _NOT_FETCHED
             return printable(told["status"]).replace("_", " ")
         if self._pictures == "none":
-            return "not shown"
+            return _NOT_SHOWN
         return _LEFT_OUT if unsafe else "no longer in the work folder"
 
     def _is_unsafe(self, row: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
@@ -100,7 +112,9 @@ class RejectedSheets:
         if told.get("lang"):
             confidence = told.get("lang_confidence")
             facts.append(f"language {printable(told['lang'])}" + (f" {confidence:.2f}" if confidence else ""))
-        facts += [f"{printable(name)} {shown(told[name])}" for name in self._scores if told.get(name) is not None][:4]
+        numbers = [name for name in self._rows.number_columns if told.get(name) is not None]
+        numbers.sort(key=lambda name: not str(row["reason"]).startswith(name))  # what it was rejected for comes first
+        facts += [f"{printable(name)} {shown(told[name])}" for name in numbers[:MAX_NUMBERS]]
         further = [name for name in row.get(FAILED_RULES) or () if name != row["reason"]]
         if further:
             facts.append(f"also {', '.join(map(printable, further))}")
