@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from pairmill.sharding.fault import FaultCounter
@@ -69,7 +70,7 @@ def _thorough(path: Path, contents: bool) -> ShardScan:
     try:
         scan.bytes = path.stat().st_size
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        read = _Contents(descriptor, scan, warnings)
+        read = _Contents(lambda length, offset: os.pread(descriptor, length, offset), scan, warnings)
         for sample in group_samples(walk_tar(path), faults, warnings):
             read.add(sample, contents)
         if not scan.keys:
@@ -88,8 +89,8 @@ def _thorough(path: Path, contents: bool) -> ShardScan:
 class _Contents:
     """Adds samples to a scan; reads members of one tar by their places."""
 
-    def __init__(self, descriptor: int, scan: ShardScan, warnings: FaultCounter) -> None:
-        self._descriptor, self._scan, self._warnings = descriptor, scan, warnings
+    def __init__(self, read_at: Callable[[int, int], bytes], scan: ShardScan, warnings: FaultCounter) -> None:
+        self._read_at, self._scan, self._warnings = read_at, scan, warnings  # (bytes, offset)
         self._records = Records(scan, warnings)
 
     def add(self, sample: TarSample, contents: bool) -> None:
@@ -123,7 +124,7 @@ class _Contents:
 
     def _read(self, member: TarMember, offset: int, length: int) -> bytes:
         length = min(length, member.size - offset)
-        return os.pread(self._descriptor, length, member.data_offset + offset) if length > 0 else b""
+        return self._read_at(length, member.data_offset + offset) if length > 0 else b""
 
     def _caption(self, member: TarMember | None) -> str | None:
         if member is None:
