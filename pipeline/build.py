@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import asdict
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import polars as pl
 
 from pairmill.filters.rule import Rule
 from pairmill.filters.verdict import needed_columns
+from pairmill.pipeline.known_builds import kept_rows, note_build
 from pairmill.pipeline.prepare_against import prepare_against
 from pairmill.pipeline.prepare_evaluation import prepare_evaluation
 from pairmill.pipeline.prepare_scorers import prepare_scorers
@@ -44,15 +46,19 @@ from pairmill.transforms.select_step import pool_rules
 from pairmill.transforms.selection.settings import made_selections
 from pairmill.transforms.shard_groups import check_column
 from pairmill.transforms.spool import remove_orphans
+from pairmill.transforms.spool_drop import SpoolPolicy, apply_policy
 
 #: Raised when a step's meaning changes: its artefacts are then measured anew.
 STEP_VERSIONS = {"pool": 1, "language": 1, "fetch": 1, "score": 1, "words": 1, "evaluation": 1, "counts": 1}
 
 
-def prepare(recipe: Recipe, build: Path, work: Path, lanes: int, fetchers: int | None = None) -> Prepared:
+def prepare(
+    recipe: Recipe, build: Path, work: Path, lanes: int, fetchers: int | None = None, least_free_bytes: int = 0
+) -> Prepared:
     """Look at everything that can be wrong before work begins. Raises UsageError; nothing is written.
 
-    ``fetchers`` is how many lanes may run at once (default: all).
+    ``fetchers`` is how many lanes may run at once (default: all). ``least_free_bytes``: what the run leaves free on its
+    disks; with less it stops, and goes on when there is more.
     """
     try:
         segments = plan_segments(recipe.pool)
@@ -140,23 +146,30 @@ def prepare(recipe: Recipe, build: Path, work: Path, lanes: int, fetchers: int |
         splits=recipe.splits,
         shards=recipe.shards,
         fetchers=fetchers or lanes,
+        least_free_bytes=least_free_bytes,
     )
     return Prepared(job, recipe, segments, scorers, words)
 
 
-def run_build(prepared: Prepared, work: Path, execute: Callable[[Prepared], None]) -> dict[str, object]:
+def run_build(
+    prepared: Prepared, work: Path, execute: Callable[[Prepared], None], spool: SpoolPolicy | None = None
+) -> dict[str, object]:
     """Run a prepared build under the locks of both folders and return its report; a finished one is only reported.
 
-    ``execute`` runs the graph. Whatever stops the run, the same command goes on from there.
+    ``execute`` runs the graph. ``spool``: what becomes of the stored images once the dataset is committed (default:
+    they stay); what went is ``spool_dropped_bytes`` of what is returned. Whatever stops the run, the same command goes
+    on from there.
     """
+    spool = spool or SpoolPolicy()
     job = prepared.job
     build = Path(job.build)
     with lock_folder(build, "the build folder"), lock_folder(work, "the work folder"):
         fingerprint = begin_build(build, prepared)
         check_work(work, work_identity(prepared))
+        note_build(work, prepared)
         if (job.dataset / MANIFEST_NAME).is_file():
             shutil.rmtree(build / "parts", ignore_errors=True)  # a run killed behind the manifest left them
-            return _report_of(build)
+            return _report_of(build) | _drop(job, spool)
         clear_leftovers(job)
         measured = [*job.model_stores, *(run.store for run in job.evaluation if run.source.segments)]
         for store in (
@@ -179,7 +192,13 @@ def run_build(prepared: Prepared, work: Path, execute: Callable[[Prepared], None
             store.pack()
         shutil.rmtree(build / "parts", ignore_errors=True)
         (build / "error.txt").unlink(missing_ok=True)
-        return report
+        return report | _drop(job, spool)
+
+
+def _drop(job: Job, spool: SpoolPolicy) -> dict[str, object]:
+    """Drop what the policy does not leave of the spool; the bytes, if any, for the one who runs this."""
+    dropped = apply_policy(job.fetch_store, spool, partial(kept_rows, Path(job.build)))
+    return {"spool_dropped_bytes": dropped.bytes} if dropped.bytes else {}
 
 
 def _report_of(build: Path) -> dict[str, object]:

@@ -18,6 +18,7 @@ from pairmill.transforms.judgement import DECONTAMINATION, DUPLICATES, FETCH, MI
 from pairmill.transforms.score_report import all_lanes
 from pairmill.transforms.select_step import cuts_of
 from pairmill.transforms.semantic_step import semantic_report
+from pairmill.transforms.spool import DROPPED, DROPPED_BYTES
 from pairmill.transforms.words.server_settings import ServerSettings
 from pairmill.transforms.words.step import REFINED, WRITTEN
 from pairmill.transforms.words_report import all_counts, all_recycled
@@ -45,6 +46,8 @@ def build_report(job: Job, ledger: pl.DataFrame, seconds: float) -> dict[str, An
         for name, count in commit.counts.items():
             statuses[name] = statuses.get(name, 0) + count
     stored_bytes = statuses.pop("stored_bytes", 0)
+    for name in (DROPPED, DROPPED_BYTES):  # images of an earlier build, no longer in the spool
+        statuses.pop(name, None)
     by_stage = {
         stage: {row["reason"]: row["rows"] for row in rejected.filter(pl.col("stage") == stage).iter_rows(named=True)}
         for stage in _stages(job)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pairmill.pipeline.build import begin_build, clear_leftovers, work_identity
+from pairmill.pipeline.known_builds import note_build
 from pairmill.pipeline.mixture_report import write_mixture_tables
 from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.report import tell_selections
@@ -144,6 +145,7 @@ def run_selection(prepared: Prepared, work: Path, execute: Callable[[Choice], No
     with lock_folder(build, "the build folder"), lock_folder(work, "the work folder"):
         fingerprint = begin_build(build, prepared)
         check_work(work, work_identity(prepared))
+        note_build(work, prepared)
         if (job.dataset / MANIFEST_NAME).is_file():
             raise PairmillError(f"{build} is a finished dataset; its ledger says what was kept")
         if (done := _finished(build, fingerprint)) is not None:

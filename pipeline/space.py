@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from pairmill.pipeline.prepared import Prepared
 from pairmill.sharding.errors import UsageError
+from pairmill.sharding.free_space import existing, free_bytes
 
 #: Bytes of JPEG for a pixel at quality 95, the larger half of photographs; 30 KB for 256 x 256 (img2dataset's README).
 BYTES_PER_PIXEL = 0.45
@@ -26,7 +26,7 @@ POOL_BYTES_PER_ROW = 120
 def check_select_space(prepared: Prepared, out: Path) -> None:
     """Raise UsageError where the disk has less room than a run that only selects may take while it runs."""
     rows = sum(_rows(segment.rows, segment.size) for segment in prepared.segments)
-    _require({_existing(out): rows * (SELECT_BYTES_PER_ROW + 16 * len(prepared.job.selections))}, rows)
+    _require({existing(out): rows * (SELECT_BYTES_PER_ROW + 16 * len(prepared.job.selections))}, rows)
 
 
 def check_space(prepared: Prepared, out: Path, work: Path) -> None:
@@ -42,10 +42,10 @@ def check_space(prepared: Prepared, out: Path, work: Path) -> None:
     )
     spool = rows * int(size * size * 0.75 * BYTES_PER_PIXEL + BYTES_PER_ROW + vectors)
     there = sum(commit.counts.get("stored_bytes", 0) for commit in prepared.job.fetch_store.log.read())
-    needs = {_existing(work): max(0, spool - there)}
+    needs = {existing(work): max(0, spool - there)}
     mixture = prepared.job.mixture
     shards = spool if mixture is None else spool // max(1, rows) * mixture.expected_samples(rows)
-    needs[_existing(out)] = needs.get(_existing(out), 0) + shards + rows * _compared_bytes(prepared)
+    needs[existing(out)] = needs.get(existing(out), 0) + shards + rows * _compared_bytes(prepared)
     _require(needs, rows)
 
 
@@ -55,7 +55,7 @@ def _require(needs: Mapping[Path, int], rows: int) -> None:
         device = folder.stat().st_dev
         by_device[device] = (folder, by_device.get(device, (folder, 0))[1] + need)
     for folder, need in by_device.values():
-        free = shutil.disk_usage(folder).free
+        free = free_bytes(folder)
         if need > free:
             raise UsageError(
                 f"{folder}: up to {need / 1e9:.1f} GB are needed for {rows:,} rows, {free / 1e9:.1f} GB are free; "
@@ -79,10 +79,3 @@ def _compared_bytes(prepared: Prepared) -> int:
 
 def _rows(rows: int | None, size: int) -> int:
     return rows if rows is not None else size // POOL_BYTES_PER_ROW + 1
-
-
-def _existing(path: Path) -> Path:
-    path = path.resolve()
-    while not path.exists():
-        path = path.parent
-    return path

@@ -122,6 +122,17 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="select: decide what the pool's own columns tell, write ledger and uids, and fetch nothing",
     )
     run.add_argument("--no-space-check", action="store_true", help="start although the disk looks too small")
+    run.add_argument(
+        "--min-free",
+        metavar="SIZE",
+        help="stop with so much left on a disk (default: 1 %% of it, at most 5GB; 0: never)",
+    )
+    run.add_argument(
+        "--spool",
+        default="keep",
+        metavar="keep|drop|cap:SIZE",
+        help="what becomes of the stored images once the dataset is there (default: keep, for later builds)",
+    )
     run.add_argument("--quiet", action="store_true", help="no progress bar and no table")
     add_runner_arguments(run)
     run.set_defaults(command=_run)
@@ -197,6 +208,8 @@ def _run(arguments: argparse.Namespace) -> int:
         check_space=not arguments.no_space_check,
         quiet=arguments.quiet,
         steps=arguments.steps,
+        spool=arguments.spool,
+        min_free=arguments.min_free,
     )
 
 

@@ -1,4 +1,4 @@
-"""The commands around a finished dataset: ``stage-in``, ``reshard`` and ``remove``."""
+"""The commands around finished datasets and work folders: ``stage-in``, ``reshard``, ``remove``, ``gc``, …"""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def add_dataset_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_stage_in(commands)
     _add_reshard(commands)
     _add_remove(commands)
+    _add_gc(commands)
 
 
 def _add_plan_shards(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -130,3 +131,24 @@ def _remove(arguments: argparse.Namespace) -> int:
     from pairmill.runners.remove_command import remove_pairs
 
     return remove_pairs(arguments.build, arguments.kind, arguments.list, arguments.work, arguments.dry_run)
+
+
+def _add_gc(commands: Commands[argparse.ArgumentParser]) -> None:
+    collect = commands.add_parser("gc", help="tell what of a work folder no build needs, and remove it with --yes")
+    collect.add_argument("work", type=Path, metavar="WORK", help="the work folder (BUILD/work, if no other was named)")
+    collect.add_argument("--yes", action="store_true", help="remove what is listed")
+    collect.add_argument("--dry-run", action="store_true", help="list only, as without --yes")
+    collect.add_argument(
+        "--drop-spool", action="store_true", help="also the stored images; a build that wants them fetches them again"
+    )
+    collect.add_argument(
+        "--keep-builds", nargs="+", default=[], type=Path, metavar="BUILD", help="only what these builds need stays"
+    )
+    collect.set_defaults(command=_gc)
+
+
+def _gc(arguments: argparse.Namespace) -> int:
+    from pairmill.runners.gc_command import collect_waste
+
+    yes = arguments.yes and not arguments.dry_run
+    return collect_waste(arguments.work, arguments.keep_builds, arguments.drop_spool, yes)

@@ -32,7 +32,10 @@ def remove_pairs(build: Path, kind: Kind, listed: Path, work: Path | None, dry_r
         if work is not None and plan.known_by:
             # Before the samples go: with them goes what they are known by.
             add_tombstones(work, plan.known_by)
-            print(f"{work}: later builds leave these pairs and images out; their bytes stay there until it is deleted")
+            print(
+                f"{work}: later builds leave these pairs and images out; their bytes stay there until pairmill gc "
+                f"{work} --drop-spool"
+            )
         elif work is None:
             print(f"{build} names no work folder: only the dataset is changed (--work names one)")
         done = remove_samples(plan)

@@ -20,7 +20,11 @@ from pairmill.runners.report_command import page_of_run
 from pairmill.runners.runner_choice import RunnerChoice
 from pairmill.runners.submit import greeted, run_on
 from pairmill.runners.worker import dismiss, start_worker
+from pairmill.sharding.byte_size import parse_bytes, told_bytes
+from pairmill.sharding.errors import UsageError
+from pairmill.sharding.free_space import least_free_bytes
 from pairmill.transforms.pool_choice.choice import Choice
+from pairmill.transforms.spool_drop import SpoolPolicy, dropped_images
 
 
 def run_recipe(
@@ -34,19 +38,24 @@ def run_recipe(
     check_space: bool = True,
     quiet: bool = False,
     steps: str = "all",
+    spool: str = "keep",
+    min_free: str | None = None,
 ) -> int:
     """Make a dataset, or with ``steps`` ``select`` decide what the pool's columns tell and fetch nothing; returns 0.
 
-    ``runner`` says where the work is done (default: in this process).
+    ``runner`` says where the work is done (default: in this process). ``spool``: what becomes of the stored images once
+    the dataset is there, as ``SpoolPolicy.parse`` has it. ``min_free``: a size; with less left on a disk the run stops.
 
     Raises UsageError before any work, PairmillError for a run that failed.
     """
     runner = runner or RunnerChoice()
-    loaded = load_recipe(find_recipe(recipe), pool, settings, against)
+    policy, loaded = _spool_policy(spool), load_recipe(find_recipe(recipe), pool, settings, against)
     work = work or out / "work"
-    prepared = prepare(loaded, out, work, lanes=runner.lanes, fetchers=runner.workers)
+    prepared = prepare(loaded, out, work, runner.lanes, runner.workers, _least_free(min_free, work))
     if runner.is_cluster:
         prepared = greeted(prepared)
+    if not quiet and steps != "select":
+        _tell_dropped(prepared)
     if check_space:
         if steps == "select":
             check_select_space(prepared, out)
@@ -59,18 +68,25 @@ def run_recipe(
         if steps == "select":
             report = _select(prepared, work, runner, started)
         else:
-            report = _build(prepared, work, runner, started, quiet)
+            report = _build(prepared, work, runner, started, quiet, policy)
     finally:
         dismiss(started)
     if not quiet:
         print_funnel(report, out)
+        if dropped := report.get("spool_dropped_bytes"):
+            print(f"{work}: {told_bytes(int(str(dropped)))} of stored images dropped (--spool {spool})")
     if steps == "all":
         page_of_run(out, quiet)
     return 0
 
 
 def _build(
-    prepared: Prepared, work: Path, runner: RunnerChoice, started: list[subprocess.Popen[bytes]], quiet: bool
+    prepared: Prepared,
+    work: Path,
+    runner: RunnerChoice,
+    started: list[subprocess.Popen[bytes]],
+    quiet: bool,
+    spool: SpoolPolicy,
 ) -> dict[str, object]:
     with quick_beam():
         from pairmill.transforms.wiring import BuildDataset
@@ -84,7 +100,7 @@ def _build(
             if "torch" in sys.modules:  # parts of it complain at the end of what nobody took apart
                 gc.unfreeze()
 
-    return run_build(prepared, work, execute)
+    return run_build(prepared, work, execute, spool)
 
 
 def _select(
@@ -98,6 +114,30 @@ def _select(
         run_on(runner, prepared.segments, ChooseRows(choice), choice.job, started)
 
     return run_selection(prepared, work, execute)
+
+
+def _spool_policy(text: str) -> SpoolPolicy:
+    try:
+        return SpoolPolicy.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--spool: {error}") from error
+
+
+def _least_free(text: str | None, work: Path) -> int:
+    try:
+        return least_free_bytes(work) if text is None else parse_bytes(text)
+    except ValueError as error:
+        raise UsageError(f"--min-free: {error}") from error
+
+
+def _tell_dropped(prepared: Prepared) -> None:
+    images, size = dropped_images(prepared.job.fetch_store.log.read())
+    if images:
+        print(
+            f"pairmill: {images:,} images ({told_bytes(size)}) were dropped from the spool of this work folder; "
+            "those that this build needs are fetched again",
+            file=sys.stderr,
+        )
 
 
 def validate_recipe(recipe: str, pool: str | None, settings: tuple[str, ...]) -> int:

@@ -123,9 +123,20 @@ def plain_tar(tar: mmap.mmap) -> PlainTar:
         sizes=sizes,
         end=end,
     )
-    if len(np.unique(found.sample * len(number_of) + kind)) != len(kind):
+    if _repeats(found):
         raise ValueError("a member comes twice")
     return found
+
+
+def _repeats(found: PlainTar) -> bool:
+    """Whether a sample has two members of one extension."""
+    each = len(found.data) // max(1, len(found.keys))
+    if each and np.array_equal(np.append(found.firsts, len(found.data)), np.arange(len(found.keys) + 1) * each):
+        rows = found.extension.reshape(-1, each)
+        if not (rows != rows[:1]).any():  # as it mostly is: the first sample speaks for all
+            return len(set(rows[0].tolist())) != each
+    places = found.sample * len(found.extensions) + found.extension
+    return len(np.unique(places)) != len(places)
 
 
 def _walk(tar: mmap.mmap) -> tuple[Numbers, Numbers, Numbers, int]:

@@ -38,7 +38,8 @@ def _mds(path: Path, contents: bool) -> ShardScan:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         scan.bytes = os.fstat(descriptor).st_size
         shard = open_mds(path)
-        read, seen = _Contents(descriptor, scan, warnings), set[str]()
+        read = _Contents(lambda length, offset: os.pread(descriptor, length, offset), scan, warnings)
+        seen: set[str] = set()
         for number, (start, end) in enumerate(shard.places.tolist()):
             head = os.pread(descriptor, head_bytes(shard), start)
             placed = {name: (start + at, size) for name, at, size in sample_columns(shard, head, end - start)}

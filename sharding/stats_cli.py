@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,6 +92,7 @@ def run(arguments: argparse.Namespace, listen: Listener | None = None) -> int:
     if topology is not None and target.tars[0].suffix != ".tar":
         print("shard-stats: --topology is about loaders of tars; mosaicml-streaming splits samples", file=sys.stderr)
         return USAGE
+    gc.freeze()  # what was loaded stays: no collection need look at it again
     with _progress(len(target.tars)) as progress:
         report = examine(target, arguments.verify, arguments.scan, arguments.processes, progress)
     verdicts = [] if topology is None else _verdicts(report.counts, topology)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ from pairmill.sharding.commit_log import Commit
 from pairmill.sharding.pair import MAX_BLOCK_ROWS, ROW_BITS, row_ids
 from pairmill.transforms.fetch_columns import FETCH_COLUMNS
 from pairmill.transforms.job import Job
+from pairmill.transforms.spool import is_dropped
 
 
 def read_rows(job: Job, blocks: Sequence[int], moment: str) -> pl.DataFrame:
@@ -43,10 +45,16 @@ def read_fetched(
 
 
 def read_parts(job: Job, parts: Sequence[Commit], columns: Sequence[str]) -> pl.DataFrame:
-    """The named fetch columns of committed parts, one after another."""
+    """The named fetch columns of committed parts, one after another; without images that were dropped since."""
     if not parts:
         return pl.DataFrame(schema={name: FETCH_COLUMNS[name] for name in columns})
-    return job.fetch_store.read(parts, columns)
+    if not any(map(is_dropped, parts)):
+        return job.fetch_store.read(parts, columns)
+    frames = []
+    for dropped, some in groupby(parts, is_dropped):
+        frame = job.fetch_store.read(list(some), [*columns, "status"] if "status" not in columns else columns)
+        frames.append((frame.filter(pl.col("status") != "ok") if dropped else frame).select(columns))
+    return pl.concat(frames)
 
 
 def of_block(frame: pl.DataFrame, block: int) -> pl.DataFrame:

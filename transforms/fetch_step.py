@@ -24,13 +24,15 @@ from pairmill.transforms.job import Job
 from pairmill.transforms.judged_frame import judged_by_text
 from pairmill.transforms.pool.spec import pool_root
 from pairmill.transforms.share_step import lanes_of
-from pairmill.transforms.spool import SpoolSink, fetch_counts
+from pairmill.transforms.spool import SpoolRoom, SpoolSink, fetch_counts
 
 
 def fetch_lane(job: Job, lane: int) -> None:
     """Fetch what the lane's blocks want; each block's part is committed as soon as its last image is in.
 
-    Crowded hosts are left to ``fetch_crowded``, see ``host_step``.
+    Crowded hosts are left to ``fetch_crowded``, see ``host_step``. Where the disk is nearly full no further block is
+    opened: those that are open are finished or, if need be, committed as far as they are. Raises PairmillError then,
+    and for what stops the fetch.
     """
     limits = limits_of_lane(job, lane)
     _fetch(job, wanted_parts(job, lane, "start", limits), limits)
@@ -52,16 +54,28 @@ def fetch_crowded(job: Job, group: int) -> None:
 
 
 def _fetch(job: Job, wanted: Iterator[BlockJob], limits: HostLimits) -> None:
+    room = SpoolRoom(job.fetch_store, job.least_free_bytes)
     try:
-        for _ in _closed_blocks(job, wanted, limits):
+        for _ in _closed_blocks(job, _while_room(wanted, room), limits, room):
             pass
+        if room.low:
+            raise PairmillError(room.low)
     except FetchAborted as error:
+        if room.low:
+            raise PairmillError(room.low) from error
         raise PairmillError(f"{error}; mend that and run the same command again: finished blocks are kept") from error
 
 
-def _closed_blocks(job: Job, wanted: Iterator[BlockJob], limits: HostLimits) -> Iterator[object]:
+def _while_room(wanted: Iterator[BlockJob], room: SpoolRoom) -> Iterator[BlockJob]:
+    for part in wanted:
+        if not room.may_open():
+            return
+        yield part
+
+
+def _closed_blocks(job: Job, wanted: Iterator[BlockJob], limits: HostLimits, room: SpoolRoom) -> Iterator[object]:
     def open_sink(part: BlockJob) -> SpoolSink:
-        return SpoolSink(job.fetch_store, part.block, part.part)
+        return SpoolSink(job.fetch_store, part.block, part.part, room)
 
     root, progress = pool_root(job.pool), job.fetch_store.log.progress
     if job.fetch.engine == "img2dataset":

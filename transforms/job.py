@@ -40,9 +40,9 @@ class Job:
     embeddings heads read, which may be others. ``words`` are the steps that write texts, ``word_scores`` measure these
     texts, ``word_rules`` need the texts or their scores, ``text_language`` identifies their languages; from the
     selection number ``first_worded_selection`` on, selections are made after them. ``text_rules`` are those on the
-    caption alone where the recipe recycles what they reject: they judge after ``rules``.
-    ``fetchers`` is how many workers may fetch at once, who share the limit of each host. ``greeting`` is what workers
-    of a cluster are met with.
+    caption alone where the recipe recycles what they reject: they judge after ``rules``. ``fetchers`` is how many
+    workers may fetch at once, who share the limit of each host. ``greeting`` is what workers of a cluster are met with.
+    ``least_free_bytes``: with less left on a disk the run stops.
     """
 
     build: str
@@ -83,6 +83,7 @@ class Job:
     shards: ShardSettings
     fetchers: int = 1
     greeting: Greeting | None = None
+    least_free_bytes: int = 0
 
     @property
     def text_scorers(self) -> tuple[ScorerRun, ...]:

@@ -14,6 +14,7 @@ import polars as pl
 
 from pairmill.sharding.commit_log import Commit
 from pairmill.sharding.errors import PairmillError
+from pairmill.sharding.free_space import lacking
 from pairmill.sharding.pair import ROW_BITS, block_name
 from pairmill.sharding.publish import sync_folder
 from pairmill.sharding.step_store import StepStore
@@ -27,9 +28,36 @@ TAR_BUFFER_BYTES = 1 << 20
 ANNOUNCED_IMAGES = 64
 #: A shard of few rows a block, or of shared images, reads from thousands of tars: more than a process may have open.
 OPEN_SPOOLS = 256
+#: Bytes of images between two looks at the disk.
+LOOK_BYTES = 64 << 20
+#: In a commit's counts: images that are no longer in the spool, and what they took. See ``spool_drop``.
+DROPPED, DROPPED_BYTES = "dropped", "dropped_bytes"
 
 #: Where a stored image lies: the name of its spool tar, its first byte there, and how many bytes it has.
 Place = tuple[str, int, int]
+
+
+class SpoolRoom:
+    """The room on the disk of a spool, watched by all that write to it at a time.
+
+    Below ``least_free_bytes`` no block is opened; those that are open go on down to half of it. ``low`` says why it was
+    stopped.
+    """
+
+    def __init__(self, store: StepStore, least_free_bytes: int) -> None:
+        self._folder, self._least = store.spool_folder, least_free_bytes
+        self.low: str | None = None
+
+    def may_open(self) -> bool:
+        """Whether one block more may be opened."""
+        self.low = self.low or lacking(self._folder, self._least)
+        return self.low is None
+
+    def look(self) -> None:
+        """Raise PairmillError where writing must stop."""
+        if (low := lacking(self._folder, self._least // 2)) is not None:
+            self.low = low
+            raise PairmillError(low)
 
 
 class SpoolSink:
@@ -39,8 +67,8 @@ class SpoolSink:
     where another attempt was first, this one removes its tar.
     """
 
-    def __init__(self, store: StepStore, block: int, part: int) -> None:
-        self._store, self._block, self._part = store, block, part
+    def __init__(self, store: StepStore, block: int, part: int, room: SpoolRoom | None = None) -> None:
+        self._store, self._block, self._part, self._room = store, block, part, room
         name = block_name(block)
         self._name = f"{name[:-2]}/{name}.p{part}.{uuid.uuid4().hex[:12]}.tar"
         self._path = store.spool_folder / self._name
@@ -48,10 +76,11 @@ class SpoolSink:
         self._file = self._path.open("wb", buffering=TAR_BUFFER_BYTES)
         self._tar = TarAppender(self._file)
         self._rows: list[dict[str, Any]] = []
+        self._look_at = LOOK_BYTES
         self._started = time.monotonic()
 
     def add(self, row: int, outcome: FetchOutcome) -> None:
-        """Keep one outcome; raises OSError where the disk is full."""
+        """Keep one outcome; raises OSError where the disk is full, PairmillError before it is if there is a room."""
         record: dict[str, Any] = {
             "row_id": self._block << ROW_BITS | row,
             "status": str(outcome.status.value),
@@ -67,6 +96,9 @@ class SpoolSink:
             record["spool_offset"] = self._tar.add(f"{row:04x}", stored.data)
             record.update(stored.columns())
         self._rows.append(record)
+        if self._room is not None and self._tar.position >= self._look_at:
+            self._look_at = self._tar.position + LOOK_BYTES
+            self._room.look()
 
     def close(self) -> None:
         """Commit what was added: the tar made durable, then the column file published."""
@@ -89,7 +121,13 @@ class SpoolSink:
         )
 
     def abort(self) -> None:
-        """Leave nothing behind, unless the column file that names the tar is already there."""
+        """Leave nothing behind, unless the column file that names the tar is already there.
+
+        Where the disk is nearly full, what was added is committed instead: the next run fetches the rest as a part.
+        """
+        if self._room is not None and self._room.low and self._rows:
+            self.close()
+            return
         self._file.close()
         if not self._store.column_path(self._block, self._part).is_file():
             self._path.unlink(missing_ok=True)
@@ -101,25 +139,43 @@ def fetch_counts(frame: pl.DataFrame) -> dict[str, int]:
     return counts | {"stored_bytes": int(frame.get_column("stored_bytes").sum())}
 
 
-def remove_orphans(store: StepStore, commits: Iterable[Commit]) -> int:
-    """Remove the tars that killed attempts left and no column file names; returns how many. Driver only.
+def is_dropped(commit: Commit) -> bool:
+    """Whether the images of a committed part are no longer in the spool."""
+    return DROPPED in commit.counts
+
+
+def tar_place(tar: Path) -> tuple[int, int]:
+    """The block and the part that a spool tar is of: its name says it."""
+    block, part = tar.name.split(".")[:2]
+    return int(block, 16), int(part[1:])
+
+
+def find_orphans(store: StepStore, commits: Iterable[Commit]) -> list[Path]:
+    """The tars that killed attempts left and no column file names, and those of dropped parts.
 
     A tar says in its name which block and part it is of. Only where a committed part has several is a column read.
     """
     committed = {(commit.block, commit.part): commit for commit in commits}
     found: dict[tuple[int, int], list[Path]] = defaultdict(list)
     for tar in store.spool_folder.glob("*/*.p*.*.tar"):
-        block, part = tar.name.split(".")[:2]
-        found[int(block, 16), int(part[1:])].append(tar)
+        found[tar_place(tar)].append(tar)
     orphans: list[Path] = []
     for place, tars in found.items():
         commit = committed.get(place)
         if commit is None:
             if not store.column_path(*place).is_file():  # published, and not yet in the log, is committed too
                 orphans += tars
+        elif is_dropped(commit):
+            orphans += tars
         elif len(tars) > 1:
             named = set(store.read([commit], ["spool"]).get_column("spool").to_list())
             orphans += [tar for tar in tars if tar.relative_to(store.spool_folder).as_posix() not in named]
+    return orphans
+
+
+def remove_orphans(store: StepStore, commits: Iterable[Commit]) -> int:
+    """Remove the tars that ``find_orphans`` finds; returns how many. Driver only."""
+    orphans = find_orphans(store, commits)
     for tar in orphans:
         tar.unlink(missing_ok=True)
     return len(orphans)
@@ -137,8 +193,8 @@ def open_spool(store: StepStore, name: str) -> int:
         return os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         raise PairmillError(
-            f"{path} is missing: the spool was changed by hand; remove the column file that names it and run the same "
-            "command again to fetch its block anew"
+            f"{path} is missing: the spool was changed by hand; pairmill gc {store.work} --yes notes what is gone, "
+            "then the same command fetches it anew"
         ) from None
 
 
@@ -189,6 +245,7 @@ def read_stored(store: StepStore, name: str, handle: int, offset: int, size: int
     if len(image) != size:
         raise PairmillError(
             f"{spool_path(store, name)} ends before the image of {size} bytes at byte {offset}: the spool is "
-            "damaged; remove its block's column file and run the same command again to fetch it anew"
+            f"damaged; remove it, then pairmill gc {store.work} --yes notes that it is gone and the same command "
+            "fetches it anew"
         )
     return image

@@ -12,6 +12,7 @@ from itertools import pairwise
 import polars as pl
 
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
+from pairmill.sharding.free_space import require_free
 from pairmill.sharding.mds import payload_bytes
 from pairmill.sharding.publish import FileSum, publish_bytes, sum_file
 from pairmill.sharding.shard import (
@@ -81,6 +82,7 @@ def write_shards(job: Job, run: ShardRun) -> int:
         if info is None:
             start, stop = shard_sizes(order.samples, order.shards)[shard]
             frame = sample_rows(job, order, start, stop)
+            require_free(job.dataset, job.least_free_bytes, int(frame.get_column("stored_bytes").sum()))
             info = _write_shard(job, run.split, name, frame)
             metadata = _write_metadata(job, name, frame)
             embeddings = write_shard_embeddings(job, name, order, start, stop)
