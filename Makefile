@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 I2D := .venv-img2dataset
 TRAINERS := .venv-trainers
+FLINK := .flink
 FOLDERS := sharding filters transforms pipeline runners
 
 .PHONY: demo test lint links setup nginx clean
@@ -15,10 +16,10 @@ demo: $(READY)  ## run the main job on the embedded pool; the dataset lands in d
 	$(BIN)/pairmill demo demo-build --workers 2
 	$(BIN)/shard-stats demo-build/dataset --verify
 
-test: $(READY) links nginx $(I2D)/.ready $(TRAINERS)/.ready lint  ## linter, types, tests
+test: $(READY) links nginx $(I2D)/.ready $(TRAINERS)/.ready $(FLINK)/.ready lint  ## linter, types, tests
 	@echo "== tests"
 	PAIRMILL_IMG2DATASET_PYTHON=$(abspath $(I2D))/bin/python \
-	  PAIRMILL_TRAINERS_PYTHON=$(abspath $(TRAINERS))/bin/python $(BIN)/pytest -n 2 -q
+	  PAIRMILL_TRAINERS_PYTHON=$(abspath $(TRAINERS))/bin/python $(BIN)/pytest -n 2 --dist loadgroup -q
 
 lint: $(READY) links
 	@echo "== linter and types"
@@ -61,6 +62,24 @@ $(TRAINERS)/.ready: $(VENV)/bin/uv tests/trainers/requirements.txt
 	  || { echo "   not here: their tests are skipped"; rm -rf $(TRAINERS); mkdir -p $(TRAINERS); }
 	@touch $@
 
+# A Flink cluster for the tests: Flink's jars, never in Beam's environment, and Beam's job server for that Flink, of Beam's own
+# version where Maven Central has it, else made of its parts.
+$(FLINK)/.ready: $(VENV)/bin/uv examples/flink/pom.xml
+	@echo "== Flink and Beam's job server for it (once)"
+	@rm -rf $(FLINK); mkdir -p $(FLINK)
+	@for program in java mvn; do command -v $$program >/dev/null || { \
+	  echo "   $$program is not here: tests on a Flink cluster are skipped (Debian, Ubuntu: sudo apt-get install default-jre-headless maven)"; \
+	  exit 0; }; done; \
+	beam=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("apache-beam"))'); \
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --target $(FLINK)/packages 'apache-flink-libraries==1.19.*' \
+	  && { mvn -B -q dependency:copy -Dartifact=org.apache.beam:beam-runners-flink-1.19-job-server:$$beam \
+	       -DoutputDirectory=$(abspath $(FLINK)) -Dmdep.stripVersion=true >/dev/null 2>&1 \
+	       && mv $(FLINK)/beam-runners-flink-1.19-job-server.jar $(FLINK)/job-server.jar \
+	     || mvn -B -q -f examples/flink/pom.xml -Doutput=$(abspath $(FLINK))/made package >$(FLINK)/maven.log 2>&1 \
+	       && ln -f $(FLINK)/made/job-server.jar $(FLINK)/job-server.jar; } \
+	  || echo "   not all of it can be had: tests on a Flink cluster are skipped (see $(FLINK)/maven.log)"
+	@touch $@
+
 # The web server of the tests; without it those tests are skipped, saying so.
 nginx:
 	@command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
@@ -74,4 +93,4 @@ links:
 	@for folder in $(FOLDERS); do ln -sfn ../../$$folder .links/pairmill/$$folder; done
 
 clean:
-	rm -rf $(VENV) $(I2D) $(TRAINERS) .links .cache demo-build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(I2D) $(TRAINERS) $(FLINK) .links .cache demo-build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

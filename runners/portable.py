@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -98,10 +98,11 @@ def run_through_job_service(
     segments: Sequence[Segment],
     graph: beam.PTransform,
     job: Job,
+    watch: Callable[[], None] = lambda: None,
 ) -> None:
-    """Submit a graph over segments and wait for its end.
+    """Submit a graph over segments and wait for its end; ``watch`` is called every now and then until then.
 
-    Raises PairmillError in one line: what a step raises, or what keeps the workers from answering in
+    Raises PairmillError in one line: what a step raises, or the watch, or what keeps the workers from answering in
     ``choice.patience_s``.
     """
     greeting = job.greeting
@@ -112,7 +113,7 @@ def run_through_job_service(
         with _quiet():
             pipeline = beam.Pipeline(runner=runner, options=options)
             _ = pipeline | "Workers" >> MeetWorkers(greeting, segments, calls) | "Build" >> graph
-            _wait(pipeline.run(), choice, greeting)
+            _wait(pipeline.run(), choice, greeting, watch)
     except PairmillError:
         raise
     except Exception as error:
@@ -124,8 +125,8 @@ def run_through_job_service(
         greeting.withdraw()
 
 
-def _wait(result: Any, choice: RunnerChoice, greeting: Greeting) -> None:
-    """Wait for a job's end; it is cancelled where the user stops the run, and where no worker answers."""
+def _wait(result: Any, choice: RunnerChoice, greeting: Greeting, watch: Callable[[], None]) -> None:
+    """Wait for a job's end; it is cancelled where the user or the watch stops the run, and where no worker answers."""
     ended: list[BaseException | None] = []
 
     def wait() -> None:
@@ -142,6 +143,7 @@ def _wait(result: Any, choice: RunnerChoice, greeting: Greeting) -> None:
     try:
         while thread.is_alive():
             thread.join(POLL_S)
+            watch()
             met = met or greeting.answers() > 0
             if not met and time.monotonic() > last and thread.is_alive():
                 raise PairmillError(

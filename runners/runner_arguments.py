@@ -35,6 +35,7 @@ def add_runner_arguments(run: argparse.ArgumentParser) -> None:
 def add_worker_pool(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command ``worker-pool``."""
     pool = commands.add_parser("worker-pool", help="start the workers of a cluster on this machine (docs/clusters.md)")
+    pool.add_argument("--host", default="[::]", help="the address to listen at (default: all of this machine's)")
     pool.add_argument("--port", type=int, default=50000, help="where the cluster asks for workers (default: 50000)")
     pool.add_argument("--port-file", type=Path, metavar="FILE", help="write the port there; for --port 0, a free one")
     pool.set_defaults(command=_worker_pool)
@@ -43,7 +44,7 @@ def add_worker_pool(commands: argparse._SubParsersAction[argparse.ArgumentParser
 def _worker_pool(arguments: argparse.Namespace) -> int:
     from pairmill.runners.worker_pool import serve_workers
 
-    return serve_workers(arguments.port, arguments.port_file)
+    return serve_workers(arguments.port, arguments.port_file, arguments.host)
 
 
 def split_beam_options(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:

@@ -45,10 +45,12 @@ def run_on(
     from pairmill.runners.portable import job_service_runner, run_through_job_service
 
     if choice.name == "flink":
-        from pairmill.runners.flink import flink_runner
+        from pairmill.runners.flink import flink_job
 
-        runner, options = flink_runner(choice)
-    elif choice.name == "spark":
+        with flink_job(choice, job) as (runner, options, watch):
+            run_through_job_service(choice, runner, options, segments, graph, job, watch)
+        return
+    if choice.name == "spark":
         from pairmill.runners.spark import spark_runner
 
         runner, options = spark_runner(choice)

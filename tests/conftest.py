@@ -29,6 +29,8 @@ from PIL import Image
 from pairmill.pipeline import demo
 from pairmill.sharding.pair import pair_uid
 
+from .flink_here import FlinkHere, started
+
 # No test asserts a time, and machines are busy.
 settings.register_profile("pairmill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pairmill")
@@ -42,6 +44,19 @@ def shared_data() -> Path:
     if not (SHARED_DATA / "README.md").is_file():
         pytest.skip("the folder of real data (shared/data beside the project) is not here")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def flink_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkHere]:
+    """A Flink session cluster; tests that share it are of one xdist group."""
+    yield from started(tmp_path_factory.mktemp("flink"))
+
+
+@pytest.fixture
+def flink(flink_session: FlinkHere) -> FlinkHere:
+    """The cluster, with nothing dead."""
+    flink_session.mend()
+    return flink_session
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ pytestmark = [
     pytest.mark.real_data,
     pytest.mark.nginx,
     pytest.mark.slow,
+    pytest.mark.xdist_group("flink"),
     pytest.mark.skipif(NGINX is None, reason="nginx is not on this machine (Debian: apt-get install nginx-light)"),
 ]
 
@@ -130,3 +131,19 @@ def test_shard_stats_finds_no_fault(finished: Finished) -> None:
     counts = [len(list(finished.dataset.glob(f"{split}-*.tar"))) for split in ("train", "val")]
     assert told["shards"] == sum(counts)
     assert min(counts) >= 1
+
+
+def test_a_flink_cluster_makes_the_same_dataset_of_the_same_spool(
+    finished: Finished, flink: Any, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "pairmill.runners.cli", "run", str(EXAMPLE / "photos.yaml")]
+    command += ["--pool", str(finished.build.parent / "pool.parquet"), "--out", str(tmp_path / "build")]
+    command += ["--work", str(finished.build / "work"), *flink.options()]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert run.returncode == 0, run.stderr
+    again, before = (
+        {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "build" / "dataset", finished.dataset)
+    )
+    assert len(again) > 10
+    assert again == before

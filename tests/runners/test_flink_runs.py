@@ -1,0 +1,85 @@
+"""``pairmill run --runner flink`` on a real session cluster: the same bytes, whatever is killed while it runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Build, Mill, Served
+    from flink_here import FlinkHere
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("flink")]
+
+
+def begin(mill: Mill, build: Build, flink: FlinkHere, served: Served) -> subprocess.Popen[str]:
+    """Start a run, and return when it fetches: some blocks are committed, others are not."""
+    served.delay_s = 0.5
+    process = mill.start(build, "--quiet", *flink.options())
+    assert mill.until(build.fetched_rows, process), process.communicate()
+    assert len(build.fetched_rows()) < 120
+    return process
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """The one line with which a run gave up."""
+    out, told = process.communicate(timeout=90)
+    lines = told.strip().splitlines()
+    assert (process.returncode, out, len(lines)) == (1, "", 1), told
+    return lines[0]
+
+
+def resume(mill: Mill, build: Build, flink: FlinkHere, served: Served, finished: Build) -> None:
+    """The same command finishes: nothing that was committed is asked for again, and no byte tells what happened."""
+    served.delay_s = 0.0
+    flink.mend()
+    done, asked = build.fetched_rows(), len(served.asked)
+    mill.run(build, "--quiet", *flink.options())
+    assert not served.paths_of(done) & set(served.asked[asked:])
+    assert build.dataset() == finished.dataset()
+    build.assert_all_accounted_for()
+    build.assert_nothing_left_over()
+
+
+def test_a_cluster_changes_no_byte(mill: Mill, fresh: Build, finished: Build, flink: FlinkHere) -> None:
+    told = mill.run(fresh, *flink.options())
+    assert "pairs kept" in " ".join(told.split())
+    assert fresh.dataset() == finished.dataset()
+    fresh.assert_all_accounted_for()
+    fresh.assert_nothing_left_over()
+    (job,) = flink.jobs("FINISHED")
+    assert len(flink.task_managers_of(job)) == 2
+
+
+@pytest.mark.parametrize("victim", ["task-manager-0", "pool-1", "job-manager"])
+def test_what_is_killed_costs_no_block_that_was_fetched(
+    victim: str, mill: Mill, fresh: Build, finished: Build, served: Served, flink: FlinkHere
+) -> None:
+    process = begin(mill, fresh, flink, served)
+    flink.kill(victim)
+    assert "run the same command again" in ended(process).lower()
+    resume(mill, fresh, flink, served, finished)
+
+
+def test_ctrl_c_cancels_the_job(mill: Mill, fresh: Build, finished: Build, served: Served, flink: FlinkHere) -> None:
+    process = begin(mill, fresh, flink, served)
+    assert flink.jobs("RUNNING")
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=90)
+    assert process.returncode == 130
+    assert not flink.jobs("RUNNING")
+    resume(mill, fresh, flink, served, finished)
+
+
+def test_a_job_that_a_killed_run_left_behind_is_cancelled(
+    mill: Mill, fresh: Build, finished: Build, served: Served, flink: FlinkHere
+) -> None:
+    process = begin(mill, fresh, flink, served)
+    mill.kill(process)
+    (left,) = flink.jobs("RUNNING")
+    resume(mill, fresh, flink, served, finished)
+    assert left in flink.jobs("CANCELED", "FAILED")
