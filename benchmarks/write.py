@@ -45,7 +45,7 @@ SECOND = Bar("two processes against one", 1.7)
 EDGE = 256
 
 
-def lay_pool(folder: Path, pairs: int) -> Path:
+def lay_pool(folder: Path, pairs: int, order: str) -> Path:
     """Photographs of 256 pixels, each file of other bytes, and the table that names them."""
     photographs = example_module("photographs").read_photographs(DATA, seed=0)
     bodies, captions = [], []
@@ -68,7 +68,7 @@ def lay_pool(folder: Path, pairs: int) -> Path:
         "name": "write",
         "pool": {"path": str(folder / "pool.parquet"), "image_root": str(folder), "block_rows": 2000},
         "image": {"resize_mode": "no"},
-        "shards": {"target_bytes": 64 << 20, "multiple_of": 2},
+        "shards": {"target_bytes": 64 << 20, "multiple_of": 2, "order": order},
         "duplicates": {"url": "off", "sha256": "off", "near": "off"},
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -230,7 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=60_000)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--order", default="blocks", help="blocks or global")
+    parser.add_argument("--order", default="blocks:16", help="of the samples: blocks:G or global")
     parser.add_argument("--memory-share", type=float, help="of the spool's bytes, in a cgroup (default: no limit)")
     parser.add_argument("--folder", type=Path, default=ROOT / ".cache" / "benchmarks" / "write")
     arguments = parser.parse_args()
@@ -240,7 +240,7 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
-            recipe = load_recipe(lay_pool(folder, arguments.pairs))
+            recipe = load_recipe(lay_pool(folder, arguments.pairs, arguments.order))
             prepared = prepare(recipe, folder / "build", folder / "work", lanes=2)
 
             def execute(ready: Prepared) -> None:

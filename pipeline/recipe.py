@@ -100,6 +100,7 @@ class Recipe:
             values["text"] = json.loads(json.dumps(dataclasses.asdict(self.text)))
         if self.recycle is not None:
             values["recycle"] = json.loads(json.dumps(dataclasses.asdict(self.recycle)))
+        values["shards"].pop("random_read_bytes")  # says how images are read, not what is written
         values["rules"] = plain_rules(self.rules)
         values["mixture"] = plain_mixture(self.mixture, values["mixture"])
         values["pool"]["path"] = Path(self.pool.path).name

@@ -17,7 +17,7 @@ from pairmill.pipeline.contamination import contamination_lines
 from pairmill.pipeline.mixture_report import mixture_lines
 from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.report import funnel_lines, left_lines, score_lines, words_lines
-from pairmill.pipeline.shard_report import shard_lines
+from pairmill.pipeline.shard_report import plan_lines, shard_lines
 
 POLL_S = 0.5
 
@@ -31,6 +31,7 @@ class Progress:
         self._stop = threading.Event()
         self._seen: tuple[int, ...] = (0, 0, 0)
         self._last = 0
+        self._told: list[str] = []
         self._thread = threading.Thread(target=self._watch, name="pairmill-progress", daemon=True)
 
     def __enter__(self) -> Progress:
@@ -64,6 +65,10 @@ class Progress:
         done = tail.rows()
         scored = sum(each.rows() for each in scores)
         written = sum(each.rows() for each in words)
+        if not self._told:
+            self._told = plan_lines(self._job, moves_only=not bar.console.is_terminal)
+            for line in self._told:
+                bar.console.print(line, highlight=False, soft_wrap=True)
         shards = len(list(self._job.shard_log.glob("*.json"))) if (self._job.parts / "orders.npz").is_file() else 0
         if shards:
             bar.update(task, description="writing shards", completed=shards, total=None, rate="shards")

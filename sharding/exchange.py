@@ -7,7 +7,7 @@ their size.) Files are temporary: they belong to one attempt at a build, and a l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -112,6 +112,17 @@ def read_batch(path: Path, batch: int) -> pl.DataFrame:
         frame = pl.from_arrow(pa.Table.from_batches([pa.ipc.open_file(source).get_batch(batch)]))
     assert isinstance(frame, pl.DataFrame)
     return frame
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Every record batch of an Arrow file, in order, with these columns alone."""
+    with pa.OSFile(str(path)) as source:
+        fields = [pa.ipc.open_file(source).schema.get_field_index(name) for name in columns]
+        file = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
+        for batch in range(file.num_record_batches):
+            frame = pl.from_arrow(pa.Table.from_batches([file.get_batch(batch)]))
+            assert isinstance(frame, pl.DataFrame)
+            yield frame.select(columns)
 
 
 def read_partition(paths: Sequence[Path], partition: int) -> pl.DataFrame:

@@ -72,7 +72,7 @@ class SmallPool:
             "name": "small",
             "pool": {"path": str(self.folder), "format": "files", "block_rows": 4},
             "rules": [{"image_size": {"min_side": 32}}],
-            "shards": {"samples_per_shard": 8, "group_blocks": 3},
+            "shards": {"samples_per_shard": 8, "order": "blocks:3"},
             **sections,
         }
         path.write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML too

@@ -11,11 +11,13 @@ import polars as pl
 
 from pairmill.sharding.embeddings import HALF, EmbeddingFile, unpack_fp16, write_embeddings
 from pairmill.sharding.errors import PairmillError
+from pairmill.sharding.exchange import read_partition
 from pairmill.sharding.pair import ROW_BITS
+from pairmill.transforms.bucket_order import first_buckets, vectors_kind
 from pairmill.transforms.job import Job
 from pairmill.transforms.sample_rows import group_rows, pieces
 from pairmill.transforms.score_run import ScorerRun
-from pairmill.transforms.shard_order import SplitOrder
+from pairmill.transforms.shard_order import SplitOrder, load_orders
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ def _last_groups(job: Job) -> dict[str, tuple[tuple[str, int], npt.NDArray[np.fl
 def _group_vectors(job: Job, split: str, number: int, column: EmbeddingColumn) -> npt.NDArray[np.float16]:
     """The vectors of a group of blocks in the order of its samples, [rows, width]; zeros where there is none."""
     run = column.run
+    if job.shards.is_global:
+        return _bucket_vectors(job, split, number, column)
     rows = group_rows(job, split, number).select(list(run.key))
     blocks = (rows.get_column("row_id") // (1 << ROW_BITS)).unique().sort().to_list()
     place = rows.with_row_index("place")
@@ -85,6 +89,16 @@ def _group_vectors(job: Job, split: str, number: int, column: EmbeddingColumn) -
             "run the same command again"
         )
     return vectors
+
+
+def _bucket_vectors(job: Job, split: str, number: int, column: EmbeddingColumn) -> npt.NDArray[np.float16]:
+    """The vectors that lanes sent to a bucket, in the order of its samples."""
+    orders = list(load_orders(job.parts / "orders.npz").values())
+    kind = vectors_kind([told.column for told in embedding_columns(job)].index(column.column))
+    sent = read_partition(job.all_exchanged(kind), first_buckets(orders)[split] + number)
+    rows = group_rows(job, split, number).select("row_id").join(sent, on="row_id", how="left", maintain_order="left")
+    told = rows.get_column(column.column)
+    return unpack_fp16(told, _width(column.run, told))
 
 
 def _width(run: ScorerRun, column: pl.Series) -> int:

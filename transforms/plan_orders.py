@@ -8,6 +8,7 @@ import numpy as np
 
 from pairmill.sharding.errors import UsageError
 from pairmill.sharding.mds import MAX_SHARD_BYTES
+from pairmill.transforms.bucket_order import in_buckets
 from pairmill.transforms.job import Job
 from pairmill.transforms.shard_groups import MAX_VALUES, plan_groups
 from pairmill.transforms.shard_order import SplitOrder, order_split
@@ -70,6 +71,8 @@ def plan_orders(job: Job, verdicts: Sequence[BatchVerdict], laps: int) -> list[S
                 raise UsageError(
                     f"shards.format: shards of {order.split} would have {told}, and MDS holds 4; plan more shards"
                 )
+            if job.shards.is_global:
+                order = in_buckets(order, by_block.sum(axis=0), int(stored[mine].sum()), job.shards.most_random_bytes)
             orders.append(order)
     return orders
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from pairmill.sharding.exchange import read_batch
@@ -13,6 +14,7 @@ from pairmill.sharding.hex_digits import hex_halves
 from pairmill.sharding.shard_plan import split_and_group
 from pairmill.sharding.shuffle import mix
 from pairmill.transforms.block_frame import of_block
+from pairmill.transforms.bucket_order import bucket_rows, first_buckets
 from pairmill.transforms.job import Job
 from pairmill.transforms.late_selection import read_known
 from pairmill.transforms.mixture.laps import copy_in_lap, first_laps
@@ -48,37 +50,47 @@ def pieces(order: SplitOrder, start: int, stop: int) -> Iterator[tuple[int, int,
 
 @lru_cache(maxsize=2)
 def group_rows(job: Job, split: str, number: int) -> pl.DataFrame:
-    """The rows of one group of blocks, in the order in which the split's shards hold them.
+    """The rows of one group of blocks, or of a bucket, in the order in which the split's shards hold them.
 
     The column COPY tells which copy of its row each is; a build with a mixture has ``copy`` and ``copies`` besides.
     """
-    order = load_orders(job.parts / "orders.npz")[split]
-    index = split_names(job).index(split_and_group(split)[0])
-    plan = job.lane_plan()
-    laps = laps_of(job)
-    lap, blocks = order.group(number)
-    frames = []
-    for block in blocks:
-        lane, place = plan.place_of(block)
-        kept = of_block(read_batch(job.exchanged("kept", lane), place), block).filter(pl.col("split") == index)
-        if order.values is not None:
-            kept = kept.filter(pl.col(GROUP_VALUE).is_in(list(order.values), nulls_equal=True)).drop(GROUP_VALUE)
-        alive = of_block(read_known(job, lane, place), block)
-        rows = alive.join(
-            kept.drop("split").rename({"samples": _COPIES}),
-            on="row_id",
-            how="inner",
-            maintain_order="left",
-        )
-        frames.append(_of_lap(rows, lap, laps, job.seed))
-    rows = pl.concat(frames)
+    orders = load_orders(job.parts / "orders.npz")
+    order = orders[split]
+    if job.shards.is_global:
+        rows = bucket_rows(job, first_buckets(list(orders.values()))[split] + number)
+    else:
+        plan = job.lane_plan()
+        lap, blocks = order.group(number)
+        frames = []
+        for block in blocks:
+            lane, place = plan.place_of(block)
+            alive, kept = read_known(job, lane, place), read_batch(job.exchanged("kept", lane), place)
+            frames.append(lap_rows(job, order, lap, of_block(alive, block), of_block(kept, block)))
+        rows = pl.concat(frames)
+    # Rows of equal halves of a uid keep the order of their ids: ties are decided, not left to the sort.
+    return rows[np.lexsort((rows.get_column("row_id").to_numpy(), sort_keys(rows, job.seed, split)))]
+
+
+def sort_keys(rows: pl.DataFrame, seed: int, split: str) -> npt.NDArray[np.uint64]:
+    """What the rows of a group are sorted by, in a split: a number that the seed and the uid fix."""
+    return mix(hex_halves(rows.get_column("uid"))[1].to_numpy(), seed, f"rows {split}")
+
+
+def lap_rows(job: Job, order: SplitOrder, lap: int, alive: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
+    """The samples of one lap of a split with all their columns, in pool order.
+
+    ``alive``: the columns of rows that reached the duplicate search; ``kept``: which of them, or of others, are kept.
+    """
+    index = split_names(job).index(split_and_group(order.split)[0])
+    kept = kept.filter(pl.col("split") == index).drop("split").rename({"samples": _COPIES})
+    if order.values is not None:
+        kept = kept.filter(pl.col(GROUP_VALUE).is_in(list(order.values), nulls_equal=True)).drop(GROUP_VALUE)
+    rows = alive.join(kept, on="row_id", how="inner", maintain_order="left")
+    rows = _of_lap(rows, lap, laps_of(job), job.seed)
     if job.mixture is not None:
         rows = rows.rename({name: f"pool_{name}" for name in ("copy", "copies") if name in rows.columns})
         rows = rows.with_columns(copy=pl.col(COPY), copies=pl.col(_COPIES))
-    rows = _drawn_again(job, rows.drop(_COPIES))
-    uid_lo = hex_halves(rows.get_column("uid"))[1].to_numpy()
-    # Rows of equal halves of a uid keep the order of their ids: ties are decided, not left to the sort.
-    return rows[np.lexsort((rows.get_column("row_id").to_numpy(), mix(uid_lo, job.seed, f"rows {split}")))]
+    return _drawn_again(job, rows.drop(_COPIES))
 
 
 def _drawn_again(job: Job, rows: pl.DataFrame) -> pl.DataFrame:

@@ -1,13 +1,15 @@
 """Which sample lands in which shard, and where: arithmetic of the seed, the same on every machine.
 
-The order is made in two strides, so that writing reads the spool nearly in sequence: the blocks are shuffled and
-gathered in groups, then the rows of a group are shuffled. Shuffling sorts by ``mix`` of an identity and the seed.
+The order by blocks is made in two strides, so that writing reads the spool nearly in sequence: the blocks are shuffled
+and gathered in groups, then the rows of a group are shuffled. The global order shuffles all rows of a split; it is cut
+into buckets (``bucket_order``), which have the place of groups. Shuffling sorts by ``mix`` of an identity and the seed.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
@@ -17,10 +19,13 @@ import numpy.typing as npt
 
 from pairmill.sharding.column_files import attempt_path
 from pairmill.sharding.load_plan import ShardChoice, Training, choose_shards
+from pairmill.sharding.machine_memory import memory_bytes
 from pairmill.sharding.shard_formats import Format
 from pairmill.sharding.shard_plan import TARGET_BYTES, Layout, shard_count
 from pairmill.sharding.shuffle import mix
 from pairmill.transforms.shard_groups import ShardGroups
+
+_ORDER = re.compile(r"global|blocks:[1-9][0-9]*")
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,10 @@ class ShardSettings:
     to a multiple of ``multiple_of`` (ranks x loader workers, so that every worker gets as many shards). The default of
     256 MiB suits local NVMe: seconds to stage in, thousands of samples to shuffle; ``pairmill plan-shards`` knows more.
     ``auto``: in place of all of these, the number that a training run of this topology wants (``choose_shards``).
-    ``group_blocks``: so many blocks are shuffled together; more mixes better and reads the spool less in sequence.
+    ``order``: ``blocks:G``, so many blocks are shuffled together; more mixes better and reads the spool less in
+    sequence; or ``global``, all samples of a split are. The global order reads images at random places of the spool
+    where those that are kept have at most ``random_read_bytes`` (None: half of the machine's memory), and brings them
+    together in files of their own before where they have more. What is written is the same.
     ``format``: tars, MDS for mosaicml-streaming, or both of the same samples. ``layout``: shards named with split,
     number and count, or as DataComp's resharder does, with its sidecars. ``groups``: rows that have shards of their
     own; what is said of the number of shards then holds for each group.
@@ -42,7 +50,8 @@ class ShardSettings:
     target_bytes: int | None = None
     multiple_of: int = 1
     auto: Training | None = None
-    group_blocks: int = 16
+    order: str = "blocks:16"
+    random_read_bytes: int | None = None
     format: Format = "webdataset"
     layout: Layout = "split"
     groups: ShardGroups | None = None
@@ -56,7 +65,9 @@ class ShardSettings:
             raise ValueError("layout: datacomp has one row of shards, and so no groups")
         if self.format not in get_args(Format):
             raise ValueError(f"format: {self.format!r} is not known; give webdataset, mds or both")
-        for name in ("count", "samples_per_shard", "target_bytes", "multiple_of", "group_blocks"):
+        if not _ORDER.fullmatch(self.order):
+            raise ValueError(f"order: {self.order!r} is not known; give blocks:G with a number of blocks, or global")
+        for name in ("count", "samples_per_shard", "target_bytes", "multiple_of", "random_read_bytes"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
@@ -65,6 +76,26 @@ class ShardSettings:
             decided += ["multiple_of"] if self.multiple_of != 1 else []
             if decided:
                 raise ValueError(f"auto decides the number of shards, and so does {decided[0]}; leave one of them out")
+
+    @property
+    def is_global(self) -> bool:
+        """Whether all samples of a split are shuffled."""
+        return self.order == "global"
+
+    @property
+    def group_blocks(self) -> int:
+        """How many blocks are shuffled together; 0 in the global order."""
+        return 0 if self.is_global else int(self.order.partition(":")[2])
+
+    @property
+    def most_random_bytes(self) -> int:
+        """Of the global order: images of more bytes are brought together before shards are written."""
+        return self.random_read_bytes or memory_bytes() // 2
+
+    @property
+    def decides(self) -> ShardSettings:
+        """The settings without what only says how the work is done."""
+        return replace(self, random_read_bytes=None)
 
     def choose(self, samples: int, total_bytes: int) -> ShardChoice:
         """How many shards hold so many samples of so many bytes together, as tar members; none for no samples."""
@@ -98,7 +129,8 @@ class SplitOrder:
 
     ``blocks`` (shuffled), the samples of each (``counts``), and the number of shards. Where rows are written several
     times there are several laps over the blocks: ``laps`` tells that of each entry. Of a group ``split`` is
-    ``train-en``, and ``values`` are what its rows have in the recipe's column; None: all rows.
+    ``train-en``, and ``values`` are what its rows have in the recipe's column; None: all rows. In the global order
+    (``group_blocks`` 0) buckets have the place of blocks, numbered anew in each lap.
     """
 
     split: str
@@ -119,6 +151,10 @@ class SplitOrder:
         """Samples of the split."""
         return int(self.counts.sum())
 
+    def counted(self, counts: npt.NDArray[np.int64]) -> SplitOrder:
+        """The same with the samples that each bucket really has."""
+        return replace(self, counts=counts)
+
     def group_starts(self) -> npt.NDArray[np.int64]:
         """The place of the first sample of each group in the split's order."""
         ends = np.cumsum(self.counts)
@@ -132,6 +168,8 @@ class SplitOrder:
 
     def _firsts(self) -> npt.NDArray[np.int64]:
         """Where each group begins, and the end. No group is of two laps; a lap has only a part of each block's rows."""
+        if not self.group_blocks:  # a bucket is a group
+            return np.arange(len(self.blocks) + 1)
         if not len(self.blocks):
             return np.zeros(1, dtype=np.int64)
         blocks = self.group_blocks * (int(self.laps.max()) + 1)

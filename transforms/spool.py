@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -204,26 +205,48 @@ def read_in_order(store: StepStore, places: Sequence[Place]) -> Iterator[bytes]:
     Each is announced to the system some images before it is read: reads at random places of a disk then wait for it
     together and not one after another.
     """
+    return _in_order(partial(open_spool, store), partial(read_stored, store), places)
+
+
+def read_moved(folder: Path, places: Sequence[Place]) -> Iterator[bytes]:
+    """The same from files of a build's own that images were brought together in."""
+    return _in_order(partial(_open_moved, folder), partial(_read_moved, folder), places)
+
+
+def _in_order(
+    open_file: Callable[[str], int], read: Callable[[str, int, int, int], bytes], places: Sequence[Place]
+) -> Iterator[bytes]:
     handles: dict[str, int] = {}
 
-    def opened(spool: str) -> int:
-        if spool not in handles:
+    def opened(name: str) -> int:
+        if name not in handles:
             if len(handles) >= OPEN_SPOOLS:
                 os.close(handles.pop(next(iter(handles))))
-            handles[spool] = open_spool(store, spool)
-        return handles[spool]
+            handles[name] = open_file(name)
+        return handles[name]
 
     try:
         for number in range(-ANNOUNCED_IMAGES, len(places)):
             if number + ANNOUNCED_IMAGES < len(places) and hasattr(os, "posix_fadvise"):  # macOS has none
-                spool, offset, size = places[number + ANNOUNCED_IMAGES]
-                os.posix_fadvise(opened(spool), offset, size, os.POSIX_FADV_WILLNEED)
+                name, offset, size = places[number + ANNOUNCED_IMAGES]
+                os.posix_fadvise(opened(name), offset, size, os.POSIX_FADV_WILLNEED)
             if number >= 0:
-                spool, offset, size = places[number]
-                yield read_stored(store, spool, opened(spool), offset, size)
+                name, offset, size = places[number]
+                yield read(name, opened(name), offset, size)
     finally:
         for handle in handles.values():
             os.close(handle)
+
+
+def _open_moved(folder: Path, name: str) -> int:
+    return os.open(folder / name, os.O_RDONLY)
+
+
+def _read_moved(folder: Path, name: str, handle: int, offset: int, size: int) -> bytes:
+    image = os.pread(handle, size, offset)
+    if len(image) != size:
+        raise PairmillError(f"{folder / name} was cut while it was in use; run the same command again")
+    return image
 
 
 def spool_reader(store: StepStore) -> Callable[[str, int, int], bytes]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from pairmill.transforms.bucket_step import count_buckets, move_images, send_ordered
 from pairmill.transforms.caption_merge import send_captions
 from pairmill.transforms.caption_step import measure_captions
 from pairmill.transforms.concept_draws import count_pool_concepts, sum_concepts
@@ -46,7 +47,7 @@ from pairmill.transforms.select_step import cut, rank_pool
 from pairmill.transforms.share_step import find_shared, send_identities
 from pairmill.transforms.verdict_step import close_lane
 from pairmill.transforms.words_step import judge_words, write_words
-from pairmill.transforms.write_step import plan_shards, write_shards
+from pairmill.transforms.write_step import plan_shards, shard_runs, write_shards
 
 #: The number of no piece of work: it keeps a stage going that has none.
 NOTHING = -1
@@ -173,7 +174,15 @@ class BuildDataset(beam.PTransform):
             compared |= "Captions sent" >> Barrier(lanes)
         closed = self._mixed(self._last_decisions(compared)) | "Close ledger" >> beam.FlatMap(_close, job)
         _ = closed | "Ledger closed" >> Barrier(_KeptFiles(job)) | "Write kept" >> beam.Map(_call, write_kept, job)
-        return closed | "Plan shards" >> Barrier(_Plan(job)) | "Write shards" >> beam.Map(_write, job)
+        if job.shards.is_global:
+            planned = closed | "Plan shards" >> Barrier(_PlanFirst(job))
+            planned |= "Send ordered" >> beam.Map(_call, send_ordered, job)
+            planned = self._of_all(planned, "buckets", count_buckets)
+            planned |= "Move images" >> beam.Map(_call, move_images, job)
+            runs = planned | "Images moved" >> Barrier(_Planned(job))
+        else:
+            runs = closed | "Plan shards" >> Barrier(_Plan(job))
+        return runs | "Write shards" >> beam.Map(_write, job)
 
     def _fetched(self, lanes: beam.PCollection) -> beam.PCollection:
         """The images that are wanted; where workers are many, the hosts are shared out before."""
@@ -379,6 +388,21 @@ class _Plan:
 
     def __call__(self, verdicts: list[Any]) -> list[Any]:
         return plan_shards(self.job, verdicts)
+
+
+class _PlanFirst(_Lanes):
+    """The lanes, when shards are planned."""
+
+    def __call__(self, verdicts: list[Any]) -> list[int]:
+        plan_shards(self.job, verdicts)
+        return super().__call__([])
+
+
+class _Planned(_Lanes):
+    """The runs of shards that were planned before."""
+
+    def __call__(self, done: list[Any]) -> list[Any]:
+        return shard_runs(self.job)
 
 
 def _on_worker(call: Callable[..., Any]) -> Callable[..., Any]:

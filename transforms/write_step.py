@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import polars as pl
 
@@ -24,6 +25,7 @@ from pairmill.sharding.shard import (
 )
 from pairmill.sharding.shard_formats import Ahead, write_formats
 from pairmill.sharding.shard_plan import shard_name, shard_sizes
+from pairmill.transforms.bucket_order import IMAGES, move_plan
 from pairmill.transforms.embedding_step import write_shard_embeddings
 from pairmill.transforms.job import Job
 from pairmill.transforms.mixture_step import laps_of
@@ -31,7 +33,7 @@ from pairmill.transforms.plan_orders import plan_orders
 from pairmill.transforms.sample_rows import sample_rows
 from pairmill.transforms.shard_order import load_orders, save_orders
 from pairmill.transforms.shard_records import metadata_frame, record_lines, sample_keys
-from pairmill.transforms.spool import read_in_order
+from pairmill.transforms.spool import read_in_order, read_moved
 from pairmill.transforms.verdict_step import BatchVerdict
 from pairmill.transforms.words.choice import chosen_texts
 
@@ -59,7 +61,7 @@ def plan_shards(job: Job, verdicts: list[BatchVerdict]) -> list[ShardRun]:
     for verdict in verdicts:
         digest.update(f"{verdict.first_block} {verdict.digest}\n".encode())
     stores = [job.fetch_store.name, *(store.name for store in job.model_stores)]
-    told: tuple[object, ...] = (job.shards, job.embeddings, job.seed, job.splits, stores)
+    told: tuple[object, ...] = (job.shards.decides, job.embeddings, job.seed, job.splits, stores)
     if job.words:
         told += (job.text_choice, job.text_names)
     digest.update(repr(told).encode())
@@ -68,7 +70,31 @@ def plan_shards(job: Job, verdicts: list[BatchVerdict]) -> list[ShardRun]:
         count = min(order.shards, max(1, job.lane_plan().lanes * RUNS_PER_LANE))
         bounds = [order.shards * i // count for i in range(count + 1)] if count else []
         runs += [ShardRun(order.split, a, b, digest.hexdigest()) for a, b in pairwise(bounds)]
+    stored_bytes = sum(int(verdict.stored_bytes.sum()) for verdict in verdicts)
+    plan = {
+        "digest": digest.hexdigest(),
+        "samples": sum(order.samples for order in orders),
+        "stored_bytes": stored_bytes,
+        "random_read_bytes": job.shards.most_random_bytes,
+        "two_passes": job.shards.is_global and stored_bytes > job.shards.most_random_bytes,
+        "runs": [asdict(run) for run in runs],
+    }
+    publish_bytes(job.parts / "plan.json", json.dumps(plan).encode())
     return runs
+
+
+def plan_of(job: Job) -> dict[str, Any]:
+    """What ``plan_shards`` noted: ``digest``, ``samples``, ``stored_bytes`` (of the images of all samples), ``runs``,
+
+    and of the global order ``two_passes``: whether images are moved before, because they have more than
+    ``random_read_bytes``.
+    """
+    return dict(json.loads((job.parts / "plan.json").read_text(encoding="utf-8")))
+
+
+def shard_runs(job: Job) -> list[ShardRun]:
+    """The runs of shards that ``plan_shards`` planned."""
+    return [ShardRun(**run) for run in plan_of(job)["runs"]]
 
 
 def write_shards(job: Job, run: ShardRun) -> int:
@@ -131,7 +157,9 @@ def _ahead(job: Job, frame: pl.DataFrame, records: Sequence[bytes]) -> Ahead:
 
 
 def _members(job: Job, frame: pl.DataFrame, records: Iterable[bytes]) -> Iterator[ShardSample]:
-    images = read_in_order(job.fetch_store, frame.select("spool", "spool_offset", "stored_bytes").rows())
+    places = frame.select("spool", "spool_offset", "stored_bytes").rows()
+    moved = move_plan(job).two_passes
+    images = read_moved(job.parts / IMAGES, places) if moved else read_in_order(job.fetch_store, places)
     told = zip(sample_keys(frame), images, chosen_texts(frame), records, strict=True)
     for key, image, text, record in told:
         yield ShardSample(key, image, job.image.encode_format, text, record)

@@ -15,6 +15,7 @@ from pairmill.pipeline.build import Prepared, prepare, run_build
 from pairmill.pipeline.recipe import load_recipe
 from pairmill.pipeline.select_build import run_selection
 from pairmill.sharding.publish import TEMPORARY_MARK
+from pairmill.transforms.bucket_step import count_buckets, move_images, send_ordered
 from pairmill.transforms.caption_merge import send_captions
 from pairmill.transforms.caption_step import measure_captions
 from pairmill.transforms.concept_draws import count_pool_concepts, sum_concepts
@@ -128,7 +129,12 @@ def run_steps(prepared: Prepared, call: Call = once) -> None:
     decide_late(job, lanes, each, call)
     closed = [verdict for verdicts in each(close_lane, lanes) for verdict in verdicts]
     each(write_kept, kept_files(job))
-    for run in call(lambda: plan_shards(job, closed)):
+    runs = call(lambda: plan_shards(job, closed))
+    if job.shards.is_global and lanes:
+        each(send_ordered, lanes)
+        call(lambda: count_buckets(job))
+        each(move_images, lanes)
+    for run in runs:
         call(partial(write_shards, job, run))
 
 

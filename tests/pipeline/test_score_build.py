@@ -25,7 +25,7 @@ from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.manifest import read_manifest
 from pairmill.sharding.stats_cli import main as shard_stats
 from pairmill.sharding.step_store import StepStore
-from pairmill.transforms import score_step
+from pairmill.transforms import bucket_order, score_step
 from pairmill.transforms.score import models
 from pairmill.transforms.score.head import HeadScorer
 from pairmill.transforms.score.scorer import LoadedDualEncoder, LoadedImageScorer, LoadedTextScorer, Measures, Scorer
@@ -431,12 +431,20 @@ def test_a_row_has_the_reason_of_the_earliest_point_whatever_was_scored_before(
     } <= reasons
 
 
+@pytest.mark.parametrize("order", ["blocks:3", "global"])
 @pytest.mark.parametrize("mixture", [None, {"samples": 60}])
 def test_embeddings_lie_beside_the_shards_row_by_row(
-    small_pool: Any, builds: Any, tmp_path: Path, mixture: dict[str, int] | None
+    small_pool: Any,
+    builds: Any,
+    tmp_path: Path,
+    mixture: dict[str, int] | None,
+    order: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    scorers = {"hue": {"colours": {}}}
-    recipe = small_pool.recipe(tmp_path / "r.yaml", scorers=scorers, splits={"val": "30 %"}, mixture=mixture)
+    monkeypatch.setattr(bucket_order, "ROWS_PER_BUCKET", 5)
+    scorers, shards = {"hue": {"colours": {}}}, {"samples_per_shard": 8, "order": order, "random_read_bytes": 1}
+    changes = {"scorers": scorers, "splits": {"val": "30 %"}, "mixture": mixture, "shards": shards}
+    recipe = small_pool.recipe(tmp_path / "r.yaml", **changes)
     report = builds.make(recipe, tmp_path / "build", lanes=3)
     dataset = tmp_path / "build" / "dataset"
     assert [(told.scorer, told.kind, told.samples) for told in read_descriptions(dataset)] == [

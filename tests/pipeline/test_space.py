@@ -58,6 +58,20 @@ def test_one_disk_must_hold_spool_and_shards(
         check_space(prepared, tmp_path / "build", tmp_path / "work")
 
 
+def test_the_global_order_needs_room_to_bring_images_together(
+    small_pool: Any, builds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = 32 * int(512 * 512 * 0.75 * space.BYTES_PER_PIXEL + space.BYTES_PER_ROW)
+    for random_read_bytes, times in ((once, 2), (once - 1, 3)):
+        shards = {"order": "global", "random_read_bytes": random_read_bytes}
+        prepared = builds.prepare(small_pool.recipe(tmp_path / "r.yaml", shards=shards), tmp_path / "build")
+        with_free(monkeypatch, times * once)
+        check_space(prepared, tmp_path / "build", tmp_path / "work")
+        with_free(monkeypatch, times * once - 1)
+        with pytest.raises(UsageError):
+            check_space(prepared, tmp_path / "build", tmp_path / "work")
+
+
 def test_a_mixture_may_need_more_or_less_room_for_shards(
     small_pool: Any, builds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

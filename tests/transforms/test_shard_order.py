@@ -26,7 +26,7 @@ settings_of_shards = st.builds(
     samples_per_shard=st.none() | st.integers(1, 200),
     target_bytes=st.integers(1, 1 << 24),
     multiple_of=st.integers(1, 8),
-    group_blocks=st.integers(1, 20),
+    order=st.integers(1, 20).map("blocks:{}".format),
 )
 
 
@@ -164,7 +164,7 @@ def test_auto_gives_every_reader_as_many_shards(found: dict[int, int], nodes: in
     assert (order.chosen.because == f"a shard for each of {readers} loader workers") == (order.samples >= readers)
 
 
-@pytest.mark.parametrize("name", ["count", "samples_per_shard", "target_bytes", "multiple_of", "group_blocks"])
+@pytest.mark.parametrize("name", ["count", "samples_per_shard", "target_bytes", "multiple_of", "random_read_bytes"])
 def test_a_setting_below_one_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be at least 1, not 0"):
         ShardSettings(**{name: 0})
