@@ -34,6 +34,7 @@ FETCHED = {
 _SIZES = ("original_width", "original_height")
 LANGUAGE = {"lang": pl.String(), "lang_confidence": pl.Float32()}
 MAX_POOL_NUMBERS = 12
+READ_ROWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -119,16 +120,27 @@ class BuildRows:
         """Every part of the ledger: a file and a row group of it, in pool order."""
         return [(file, group) for file in self.ledger for group in range(pq.read_metadata(file).num_row_groups)]
 
-    def known(self, row_ids: pl.Series) -> pl.DataFrame:
+    def known(self, ids: pl.Series) -> pl.DataFrame:
         """Of each row (ascending, each once): POOL_PART and the pool's numbers, LANGUAGE, FETCHED, all scores.
 
         A row without a fetch of its own has that of another of these rows with the same URL: it is fetched for both.
         What is not there is null: other rows without a fetch, columns of steps that the build does not have,
         files that were removed. A measured column wins over the pool's of the same name; what the pool says of a size
-        stands where none was measured.
+        stands where none was measured. Blocks of some READ_ROWS rows are in memory at a time.
         """
-        rows = row_ids.alias("row_id").to_frame()
-        blocks = rows.select(pl.col("row_id") // (1 << ROW_BITS)).to_series().unique().sort().to_list()
+        rows = ids.alias("row_id").to_frame().with_columns(block=pl.col("row_id") // (1 << ROW_BITS))
+        parts = [self._known(rows.clear().drop("block"), [])]
+        blocks: list[int] = []
+        for block in [*rows.get_column("block").unique().sort().to_list(), None]:
+            held = sum(self.sizes_of_blocks.get(each, 0) for each in blocks)
+            if blocks and (block is None or held >= READ_ROWS):
+                parts.append(self._known(rows.filter(pl.col("block").is_in(blocks)).drop("block"), blocks))
+                blocks = []
+            if block is not None:
+                blocks.append(block)
+        return _with_shared(pl.concat(parts, how="vertical_relaxed"))
+
+    def _known(self, rows: pl.DataFrame, blocks: Sequence[int]) -> pl.DataFrame:
         tables = [self._pool_rows(rows, blocks), self._languages(rows, blocks)]
         tables.append(_joined(rows, [frame for _, frame in self._fetch.read(blocks, ["row_id", *FETCHED])], FETCHED))
         for name, step in self._scores.items():
@@ -142,7 +154,7 @@ class BuildRows:
             known = known.drop([name for name in table.columns if name in known.columns]).hstack(table)
             # What the pool says of a picture that was not fetched is all that is known of it.
             known = known.with_columns(pl.coalesce(name, values).alias(name) for name, values in told.items())
-        return _with_shared(known)
+        return known
 
     def image(self, row: Mapping[str, Any]) -> bytes | None:
         """The stored image of a row of ``known``; None where it has none, or its tar is gone."""
