@@ -152,13 +152,17 @@ def prepare(
 
 
 def run_build(
-    prepared: Prepared, work: Path, execute: Callable[[Prepared], None], spool: SpoolPolicy | None = None
+    prepared: Prepared,
+    work: Path,
+    execute: Callable[[Prepared], None],
+    spool: SpoolPolicy | None = None,
+    show: Callable[[Path], None] = lambda build: None,
 ) -> dict[str, object]:
     """Run a prepared build under the locks of both folders and return its report; a finished one is only reported.
 
     ``execute`` runs the graph. ``spool``: what becomes of the stored images once the dataset is committed (default:
-    they stay); what went is ``spool_dropped_bytes`` of what is returned. Whatever stops the run, the same command goes
-    on from there.
+    they stay); what went is ``spool_dropped_bytes`` of what is returned. ``show`` is called with the finished build
+    before that. Whatever stops the run, the same command goes on from there.
     """
     spool = spool or SpoolPolicy()
     job = prepared.job
@@ -169,7 +173,9 @@ def run_build(
         note_build(work, prepared)
         if (job.dataset / MANIFEST_NAME).is_file():
             shutil.rmtree(build / "parts", ignore_errors=True)  # a run killed behind the manifest left them
-            return _report_of(build) | _drop(job, spool)
+            report = _report_of(build)
+            show(build)
+            return report | _drop(job, spool)
         clear_leftovers(job)
         measured = [*job.model_stores, *(run.store for run in job.evaluation if run.source.segments)]
         for store in (
@@ -192,6 +198,7 @@ def run_build(
             store.pack()
         shutil.rmtree(build / "parts", ignore_errors=True)
         (build / "error.txt").unlink(missing_ok=True)
+        show(build)
         return report | _drop(job, spool)
 
 

@@ -34,8 +34,8 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def page_of_run(build: Path, quiet: bool) -> None:
-    """Write ``BUILD/report.html`` where it is not there yet, and say so.
+def page_of_run(build: Path) -> None:
+    """Write ``BUILD/report.html`` where it is not there yet.
 
     The dataset is finished and whole by now, so whatever keeps the page away is told and fails nothing.
     """
@@ -44,10 +44,15 @@ def page_of_run(build: Path, quiet: bool) -> None:
     if (build / PAGE_NAME).is_file():
         return
     try:
-        path = write_build_page(build)
+        write_build_page(build)
     except Exception as error:
         what = " ".join(str(error).split()) or type(error).__name__
         print(f"pairmill: {PAGE_NAME} was not written: {what}; the dataset is whole", file=sys.stderr)
-        return
-    if not quiet:
-        print(f"a page of this build: {path}")
+
+
+def tell_page(build: Path) -> None:
+    """Say where the page of a build is, if it has one."""
+    from pairmill.pipeline.page.build_page import PAGE_NAME
+
+    if (build / PAGE_NAME).is_file():
+        print(f"a page of this build: {build / PAGE_NAME}")

@@ -16,7 +16,7 @@ from pairmill.pipeline.space import check_select_space
 from pairmill.pipeline.space import check_space as require_space
 from pairmill.runners.progress import Progress, print_funnel
 from pairmill.runners.quick_beam import quick_beam
-from pairmill.runners.report_command import page_of_run
+from pairmill.runners.report_command import page_of_run, tell_page
 from pairmill.runners.runner_choice import RunnerChoice
 from pairmill.runners.submit import greeted, run_on
 from pairmill.runners.worker import dismiss, start_worker
@@ -75,8 +75,8 @@ def run_recipe(
         print_funnel(report, out)
         if dropped := report.get("spool_dropped_bytes"):
             print(f"{work}: {told_bytes(int(str(dropped)))} of stored images dropped (--spool {spool})")
-    if steps == "all":
-        page_of_run(out, quiet)
+        if steps == "all":
+            tell_page(out)
     return 0
 
 
@@ -100,7 +100,7 @@ def _build(
             if "torch" in sys.modules:  # parts of it complain at the end of what nobody took apart
                 gc.unfreeze()
 
-    return run_build(prepared, work, execute, spool)
+    return run_build(prepared, work, execute, spool, page_of_run)
 
 
 def _select(

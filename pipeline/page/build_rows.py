@@ -19,6 +19,7 @@ from pairmill.sharding.commit_log import Commit, CommitLog
 from pairmill.sharding.errors import UsageError
 from pairmill.sharding.pair import ROW_BITS, row_ids
 from pairmill.transforms.score_run import NEUTRAL
+from pairmill.transforms.spool import is_dropped
 
 #: What of a pool row is told, beside its numbers.
 POOL_PART = ("uid", "url", "path", "caption")
@@ -142,7 +143,9 @@ class BuildRows:
 
     def _known(self, rows: pl.DataFrame, blocks: Sequence[int]) -> pl.DataFrame:
         tables = [self._pool_rows(rows, blocks), self._languages(rows, blocks)]
-        tables.append(_joined(rows, [frame for _, frame in self._fetch.read(blocks, ["row_id", *FETCHED])], FETCHED))
+        fetched = self._fetch.read(blocks, ["row_id", *FETCHED])
+        fetched.sort(key=lambda found: is_dropped(found[0]))  # what was fetched again is there
+        tables.append(_joined(rows, [frame for _, frame in fetched], FETCHED))
         for name, step in self._scores.items():
             own = {column: dtype for column, dtype in step.schema.items() if dtype.is_float()}
             found = [frame for _, frame in step.read(blocks, ["row_id", *own])]

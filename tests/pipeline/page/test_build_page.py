@@ -215,6 +215,22 @@ def test_what_the_pool_says_is_shown_where_nothing_was_measured(
     assert any(fact.startswith("similarity 0.") for fact in facts)
 
 
+def test_it_is_written_before_the_pictures_go(small_pool: Any, tmp_path: Path, read_page: Any, page: Any) -> None:
+    build = tmp_path / "b"
+    recipe = small_pool.recipe(tmp_path / "r.yaml")
+    assert main(["run", str(recipe), "--out", str(build), "--quiet", "--spool", "drop"]) == 0
+    assert images(read_page((build / PAGE_NAME).read_bytes()).section("rejected"))
+    told = page(build)
+    assert not images(told.section("rejected"))
+    assert "no longer in the work folder" not in told.text  # words alone stand where there is no picture
+    assert len(images(told.section("kept"))) == 24
+    again = tmp_path / "again"
+    recipe = small_pool.recipe(tmp_path / "again.yaml", rules=[{"image_size": {"min_side": 70}}])
+    assert main(["run", str(recipe), "--out", str(again), "--work", str(build / "work"), "--quiet"]) == 0
+    told = read_page((again / PAGE_NAME).read_bytes())
+    assert images(sheets(told)["rejected-rules-image_too_small"])  # fetched again
+
+
 def test_a_run_writes_it_and_goes_on_without_it(
     small_pool: Any, tmp_path: Path, read_page: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,7 +246,7 @@ def test_a_run_writes_it_and_goes_on_without_it(
     (build / PAGE_NAME).unlink()
     monkeypatch.setattr(build_page, "draw_ledger", lambda *_: 1 / 0)
     capsys.readouterr()
-    page_of_run(build, quiet=False)
+    page_of_run(build)
     told = capsys.readouterr()
     assert told.err == "pairmill: report.html was not written: division by zero; the dataset is whole\n"
     assert not told.out
