@@ -35,6 +35,7 @@ from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.recipe import load_recipe
 from pairmill.pipeline.seal import seal
 from pairmill.runners.direct import run_graph
+from pairmill.transforms.bucket_order import IMAGES, move_plan
 from pairmill.transforms.shard_order import load_orders
 from pairmill.transforms.wiring import BuildDataset
 
@@ -45,7 +46,7 @@ SECOND = Bar("two processes against one", 1.7)
 EDGE = 256
 
 
-def lay_pool(folder: Path, pairs: int, order: str) -> Path:
+def lay_pool(folder: Path, pairs: int, shards: dict[str, object]) -> Path:
     """Photographs of 256 pixels, each file of other bytes, and the table that names them."""
     photographs = example_module("photographs").read_photographs(DATA, seed=0)
     bodies, captions = [], []
@@ -68,7 +69,7 @@ def lay_pool(folder: Path, pairs: int, order: str) -> Path:
         "name": "write",
         "pool": {"path": str(folder / "pool.parquet"), "image_root": str(folder), "block_rows": 2000},
         "image": {"resize_mode": "no"},
-        "shards": {"target_bytes": 64 << 20, "multiple_of": 2, "order": order},
+        "shards": {"target_bytes": 64 << 20, "multiple_of": 2, **shards},
         "duplicates": {"url": "off", "sha256": "off", "near": "off"},
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -90,13 +91,14 @@ class Writing:
         self._prepared, self._folder, self._under = prepared, folder, under
         job = prepared.job
         self.shards = load_orders(job.parts / "orders.npz")["train"].shards
-        self.spool = list(job.fetch_store.spool_folder.glob("*/*.tar"))
+        self.spool = [*job.fetch_store.spool_folder.glob("*/*.tar"), *(job.parts / IMAGES).glob("*/*")]
         self.state = folder / "state.pickle"
         self.copy = folder / "copy"
         seal(prepared, "benchmark", 0.0)
         size = sum(path.stat().st_size for path in job.dataset.rglob("*") if path.is_file())
         shutil.copytree(job.dataset, folder / "reference")
         self.bytes = size
+        self.two_passes = move_plan(job).two_passes
         told = {"job": job, "shards": self.shards, "bytes": size}
         told |= {name: str(folder / name) for name in ("webdataset", "disk")}
         self.state.write_bytes(pickle.dumps(told))
@@ -113,6 +115,10 @@ class Writing:
             seal(self._prepared, "benchmark", 0.0)
 
         return self._timed("ours", bounds, end)
+
+    def moved(self) -> Took:
+        """Images brought together for a global order in two passes; what is there already is replaced by the same."""
+        return self._timed("move", [0, self._prepared.job.lane_plan().lanes])
 
     def webdataset(self) -> Took:
         """The same members by webdataset's writer, in one process."""
@@ -205,6 +211,8 @@ def compare(writing: Writing, repeats: int) -> None:
         "the disk from memory, one stream": lambda: writing.disk(1),
         "the disk from memory, two streams": lambda: writing.disk(2),
     }
+    if writing.two_passes:
+        kinds = {"bringing images together first": writing.moved, **kinds}
     for _ in range(repeats):
         for name, run in kinds.items():
             took = run()
@@ -231,6 +239,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=60_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--order", default="blocks:16", help="of the samples: blocks:G or global")
+    parser.add_argument("--random-read-bytes", type=int, help="of the recipe: above, a global order takes two passes")
     parser.add_argument("--memory-share", type=float, help="of the spool's bytes, in a cgroup (default: no limit)")
     parser.add_argument("--folder", type=Path, default=ROOT / ".cache" / "benchmarks" / "write")
     arguments = parser.parse_args()
@@ -240,7 +249,8 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
-            recipe = load_recipe(lay_pool(folder, arguments.pairs, arguments.order))
+            shards = {"order": arguments.order, "random_read_bytes": arguments.random_read_bytes}
+            recipe = load_recipe(lay_pool(folder, arguments.pairs, shards))
             prepared = prepare(recipe, folder / "build", folder / "work", lanes=2)
 
             def execute(ready: Prepared) -> None:

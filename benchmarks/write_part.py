@@ -1,7 +1,8 @@
 """One process of a benchmark of writing: ``python write_part.py HOW STATE FIRST STOP``.
 
-HOW is ``ours`` (shards FIRST to STOP as a build writes them), ``webdataset`` (the same members by its ShardWriter, read
-from the spool by the same references) or ``disk`` (as many bytes as the shards have, from memory). Loads what it needs,
+HOW is ``ours`` (shards FIRST to STOP as a build writes them), ``move`` (images brought together before, of lanes FIRST
+to STOP), ``webdataset`` (the same members by its ShardWriter, read from the spool by the same references) or ``disk``
+(as many bytes as the shards have, from memory). Loads what it needs,
 says ``ready``, waits for a line, works, syncs, and says ``done``.
 """
 
@@ -25,6 +26,15 @@ def ours(state: Any, first: int, stop: int) -> None:
     job = state["job"]
     ready()
     write_shards(job, ShardRun("train", first, stop, "benchmark"))
+
+
+def move(state: Any, first: int, stop: int) -> None:
+    """The step before, of a global order in two passes."""
+    from pairmill.transforms.bucket_step import move_images
+
+    ready()
+    for lane in range(first, stop):
+        move_images(state["job"], lane)
 
 
 def webdataset(state: Any, first: int, stop: int) -> None:
@@ -91,7 +101,7 @@ def main() -> None:
     how, state, first, stop = sys.argv[1:]
     with open(state, "rb") as file:
         known = pickle.load(file)  # written by the benchmark that started this process
-    {"ours": ours, "webdataset": webdataset, "disk": disk}[how](known, int(first), int(stop))
+    {"ours": ours, "move": move, "webdataset": webdataset, "disk": disk}[how](known, int(first), int(stop))
     print(processor_s() - STARTED[0], flush=True)
 
 
