@@ -53,12 +53,17 @@ MODELS = [
 # Beam's own handlers for texts: vLLM on a GPU of this machine, and Gemini.
 VLLM = ["apache-beam[vllm]>=2.77,<2.78"]  # with the versions that Beam's handler was written for
 GEMINI = ["google-genai>=1.16"]
+# Stores that a dataset is published to, or staged in from.
+S3 = ["s3fs>=2024.6"]
+GS = ["gcsfs>=2024.6"]
+HF = ["huggingface_hub>=0.24"]
 # img2dataset fails to import on Python 3.13 (imghdr is gone) and pins webdataset < 0.3: never beside `dev`.
 IMG2DATASET = ["img2dataset>=1.47,<2; python_version < '3.13'"]
 DEV = [
     "datasets>=3",
     "html5lib>=1.1",  # pages are read by an HTML parser that forgives nothing
     "hypothesis>=6.100",
+    "moto[server]>=5",  # an S3-speaking server on loopback
     "mypy>=1.11",
     "pytest>=8",
     "pytest-timeout>=2.3",
@@ -90,7 +95,10 @@ setup(
         "img2dataset": IMG2DATASET,
         "vllm": RUN + VLLM,
         "gemini": RUN + GEMINI,
-        "dev": RUN + DEV,
+        "s3": RUN + S3,
+        "gs": RUN + GS,
+        "hf": RUN + HF,
+        "dev": RUN + S3 + DEV,
     },
     entry_points={
         "console_scripts": [

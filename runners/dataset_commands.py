@@ -1,4 +1,4 @@
-"""The commands around finished datasets and work folders: ``stage-in``, ``reshard``, ``remove``, ``gc``, …"""
+"""The commands around datasets and work folders: ``stage-in``, ``publish``, ``reshard``, ``remove``, ``gc``, …"""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def add_dataset_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add them to the ``pairmill`` command; each imports what it needs when it runs."""
     _add_plan_shards(commands)
     _add_stage_in(commands)
+    _add_publish(commands)
     _add_reshard(commands)
     _add_remove(commands)
     _add_gc(commands)
@@ -44,6 +45,16 @@ def _add_stage_in(commands: Commands[argparse.ArgumentParser]) -> None:
     stage.add_argument("--recheck", action="store_true", help="read again what is there already, and mend it")
     stage.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     stage.set_defaults(command=_stage_in)
+
+
+def _add_publish(commands: Commands[argparse.ArgumentParser]) -> None:
+    publish = commands.add_parser("publish", help="copy a finished dataset to any store, every file compared")
+    publish.add_argument("dataset", type=Path, metavar="SRC", help="a build's folder, or that of a dataset")
+    publish.add_argument("url", metavar="URL", help="an empty folder: s3://, gs://, hf://datasets/NAME/REPOSITORY, …")
+    publish.add_argument("--streams", type=int, default=16, help="files copied at a time (default: 16)")
+    publish.add_argument("--recheck", action="store_true", help="compare the sums of what is there, and mend it")
+    publish.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
+    publish.set_defaults(command=_publish)
 
 
 def _add_reshard(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -103,6 +114,12 @@ def _stage_in(arguments: argparse.Namespace) -> int:
     from pairmill.runners.stage_in_command import stage
 
     return stage(arguments.source, arguments.folder, arguments.streams, arguments.recheck, arguments.quiet)
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from pairmill.runners.publish_command import publish
+
+    return publish(arguments.dataset, arguments.url, arguments.streams, arguments.recheck, arguments.quiet)
 
 
 def _reshard(arguments: argparse.Namespace) -> int:

@@ -30,6 +30,7 @@ from pairmill.pipeline import demo
 from pairmill.sharding.pair import pair_uid
 
 from .flink_here import FlinkHere, started
+from .s3_server import S3Server, serve_s3
 
 # No test asserts a time, and machines are busy.
 settings.register_profile("pairmill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -274,3 +275,29 @@ def served_captioner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     folder = Path(demo.__file__).parent / "trained" / "captioner"
     with _transformers_serve(folder, tmp_path_factory.mktemp("served") / "log") as address:
         yield ServedCaptioner(folder, address)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One S3-speaking server for all tests of a process."""
+    with serve_s3(tmp_path_factory.mktemp("s3"), free_port()) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Server]:
+    """The server, with what a client needs in the environment."""
+    import s3fs
+
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield s3_server
+    s3fs.S3FileSystem.clear_instance_cache()

@@ -14,9 +14,10 @@ import pytest
 
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.manifest import MANIFEST_NAME, Manifest, sum_other_files, write_manifest
-from pairmill.transforms.stage_in import CHUNK_BYTES, StageSettings, stage_in
+from pairmill.transforms.dataset_copy import CHUNK_BYTES, CopySettings
+from pairmill.transforms.stage_in import stage_in
 
-FAST = StageSettings(retries=2, backoff_s=0)
+FAST = CopySettings(retries=2, backoff_s=0)
 CONTENT = {
     "train-00000-of-00002.tar": os.urandom(CHUNK_BYTES + 17),
     "train-00001-of-00002.tar": os.urandom(1000),
@@ -134,7 +135,7 @@ def test_recheck_reads_what_is_there(dataset: Path, tmp_path: Path) -> None:
     stage_in(str(dataset), tmp_path / "nvme")
     (tmp_path / "nvme" / "train-00001-of-00002.tar").write_bytes(bytes(1000))  # of the same size
     assert stage_in(str(dataset), tmp_path / "nvme").copied_files == 0
-    assert stage_in(str(dataset), tmp_path / "nvme", StageSettings(recheck=True)).copied_files == 1
+    assert stage_in(str(dataset), tmp_path / "nvme", CopySettings(recheck=True)).copied_files == 1
     assert files(tmp_path / "nvme") == files(dataset)
 
 
@@ -197,4 +198,4 @@ def test_one_copy_at_a_time(dataset: Path, tmp_path: Path) -> None:
 def test_settings_are_checked() -> None:
     for wrong in ({"streams": 0}, {"retries": -1}, {"backoff_s": -1}):
         with pytest.raises(ValueError, match="cannot work"):
-            StageSettings(**wrong)  # type: ignore[arg-type]
+            CopySettings(**wrong)  # type: ignore[arg-type]
