@@ -121,7 +121,7 @@ def open_store(url: str) -> tuple[Any, str]:
     try:
         store, root = url_to_fs(url)
     except ImportError as error:
-        extra = _EXTRAS.get(url.split("://")[0])
+        extra = _EXTRAS.get(url.split("://", maxsplit=1)[0])
         told = f"pip install 'pairmill[{extra}]'" if extra else "install the package that speaks it"
         raise UsageError(f"{url}: {error}; {told}") from error
     except ValueError as error:
