@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
+import polars as pl
 
 from pairmill.sharding.errors import UsageError
 from pairmill.sharding.mds import MAX_SHARD_BYTES
@@ -12,7 +14,7 @@ from pairmill.transforms.bucket_order import in_buckets
 from pairmill.transforms.job import Job
 from pairmill.transforms.shard_groups import MAX_VALUES, plan_groups
 from pairmill.transforms.shard_order import SplitOrder, order_split
-from pairmill.transforms.verdict_step import BatchVerdict, split_names
+from pairmill.transforms.verdict_step import split_names
 
 #: What a sample takes beside its image: three headers, a caption and a record of ordinary length, and the padding.
 SAMPLE_OVERHEAD_BYTES = 3 * 512 + 512 + 1024 + 256
@@ -20,26 +22,23 @@ SAMPLE_OVERHEAD_BYTES = 3 * 512 + 512 + 1024 + 256
 TEXT_OVERHEAD_BYTES = 512
 
 
-def plan_orders(job: Job, verdicts: Sequence[BatchVerdict], laps: int) -> list[SplitOrder]:
+def plan_orders(job: Job, closed: pl.DataFrame, laps: int) -> list[SplitOrder]:
     """The orders of all splits, those of a split's groups one after another; ``laps``: as ``laps_of`` tells.
+
+    ``closed``: samples and bytes by block, split and value, of all lanes, as ``close_lane`` writes them.
 
     A split or group without samples has an order without shards. Raises UsageError for groups that cannot be.
     """
-    shares = sorted(
-        {share for verdict in verdicts for share in verdict.shares}, key=lambda share: (share[1] is None, share)
-    )
+    shares = sorted(closed.select("split", "value").unique().iter_rows(), key=lambda share: (share[1] is None, share))
     if len(shares) > MAX_VALUES:
         raise UsageError(
             f"shards.groups.by: {job.shards.groups.by if job.shards.groups else None!r} has more than {MAX_VALUES:,} "
             "values; group by a column of fewer, or by cuts of a number"
         )
     places = {share: place for place, share in enumerate(shares)}
-    blocks = _joined([verdict.blocks for verdict in verdicts])
-    samples = np.concatenate([np.empty((0, laps), dtype=np.int64), *(verdict.samples for verdict in verdicts)])
-    stored = _joined([verdict.stored_bytes for verdict in verdicts])
-    share = _joined(
-        [np.array([places[told] for told in verdict.shares], dtype=np.int64)[verdict.share] for verdict in verdicts]
-    )
+    blocks, stored = closed.get_column("block").to_numpy(), closed.get_column("stored").to_numpy()
+    samples = closed.select(f"lap {lap}" for lap in range(laps)).to_numpy()
+    share = _places(closed, shares)
     overhead = SAMPLE_OVERHEAD_BYTES + TEXT_OVERHEAD_BYTES * (len(job.text_names) - 1)
     total = int(samples.sum())
     groups: dict[str, tuple[str | None, ...] | None] = {"": None}
@@ -77,5 +76,9 @@ def plan_orders(job: Job, verdicts: Sequence[BatchVerdict], laps: int) -> list[S
     return orders
 
 
-def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.empty(0, dtype=np.int64), *arrays])
+def _places(closed: pl.DataFrame, shares: Sequence[tuple[int, str | None]]) -> npt.NDArray[np.int64]:
+    """The place of each row's split and value among ``shares``."""
+    schema = {"split": closed.schema["split"], "value": pl.String()}
+    known = pl.DataFrame(shares, schema=schema, orient="row").with_row_index("place")
+    joined = closed.join(known, on=["split", "value"], how="left", nulls_equal=True, maintain_order="left")
+    return joined.get_column("place").to_numpy().astype(np.int64)

@@ -19,15 +19,13 @@ from pairmill.transforms.pool.read import Segment, read_segment
 BLOCKS_PER_FILE = 16
 
 
-def read_pool_segment(job: Job, segment: Segment) -> Iterator[tuple[int, int]]:
-    """Commit the blocks of one segment that no earlier run committed; yields (block, rows) of all of them."""
+def read_pool_segment(job: Job, segment: Segment) -> None:
+    """Commit the blocks of one segment that no earlier run committed."""
     first = block_number(segment.file, segment.first_block)
     # The segments' log is read before the blocks': a segment that it ends has all its blocks in the other.
     end = job.segment_store.snapshot("start").get(first)
     known = job.pool_store.snapshot("start")
     if end is not None:
-        for block in range(first, first + end[0].rows):
-            yield block, known[block][0].rows
         return
     count = 0
     started = time.monotonic()
@@ -37,14 +35,17 @@ def read_pool_segment(job: Job, segment: Segment) -> Iterator[tuple[int, int]]:
         if not all(block in known for block in blocks):
             digests = [digest_block(frame) for frame in frames]
             job.pool_store.commit(blocks, frames, seconds=time.monotonic() - started, digests=digests)
-        yield from zip(blocks, (frame.height for frame in frames), strict=True)
         started = time.monotonic()
     job.segment_store.log.append([Commit(first, 0, "", 0, count)])
 
 
-def lay_out(job: Job, blocks: list[tuple[int, int]]) -> list[int]:
-    """Cut the blocks into lanes, leave the plan where the workers find it, and return the lanes' numbers."""
-    plan = lay_lanes(blocks, job.lanes)
+def lay_out(job: Job) -> list[int]:
+    """Cut the blocks of the pool into lanes, leave the plan where the workers find it; returns the lanes' numbers.
+
+    Call it when every segment was read: the commit log then knows all blocks.
+    """
+    rows = {commit.block: commit.rows for commit in job.pool_store.log.read()}
+    plan = lay_lanes(list(rows.items()), job.lanes)
     save_lanes(job.lanes_path, plan)
     return list(range(plan.lanes))
 

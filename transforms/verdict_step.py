@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from pairmill.sharding.exchange import BatchWriter
@@ -28,30 +26,17 @@ TRAIN = "train"
 _NEEDED = ("row_id", "uid", "caption", "stored_bytes", "spool", "spool_offset", RECYCLED_FROM)
 
 
-@dataclass(frozen=True, eq=False)
-class BatchVerdict:
-    """What the planner needs of a batch of blocks.
+def close_lane(job: Job, lane: int) -> None:
+    """Write the ledger of a lane and its kept rows (kinds ``ledger`` and ``kept``, a record batch for each batch).
 
-    For each block that keeps any row, and each of ``shares`` (number of the split, value of the shard group) that it
-    has rows of: ``share``, its place in ``shares``; ``samples``, how many by lap, [entries, laps]; ``stored_bytes``,
-    those of their images. ``digest``: of what was kept.
+    What the planner needs goes beside them, in one record batch each: of kind ``closed``, a row for each block, split
+    and value of the shard group that keeps any row: ``lap 0`` and on, its samples by lap, and ``stored``, the bytes of
+    their images; of kind ``digests``, a ``digest`` of what was kept for each batch.
     """
-
-    first_block: int
-    shares: tuple[tuple[int, str | None], ...]
-    blocks: npt.NDArray[np.int64]
-    share: npt.NDArray[np.int64]
-    samples: npt.NDArray[np.int64]
-    stored_bytes: npt.NDArray[np.int64]
-    digest: str
-
-
-def close_lane(job: Job, lane: int) -> list[BatchVerdict]:
-    """Write the ledger of a lane and its kept rows (kinds ``ledger`` and ``kept``, a record batch for each batch)."""
     duplicates = lane_duplicates(job, lane)
     sent = sent_captions(job, lane) if job.duplicates.merge_captions else pl.DataFrame()
     laps, count = laps_of(job), MixtureCount(job)
-    closed = []
+    counts, digests = [], []
     with BatchWriter(job.exchanged("ledger", lane)) as ledger, BatchWriter(job.exchanged("kept", lane)) as kept:
         for place, batch in enumerate(job.lane_plan().lane(lane)):
             of_batch = of_blocks(duplicates, batch[0], batch[-1])
@@ -65,9 +50,13 @@ def close_lane(job: Job, lane: int) -> list[BatchVerdict]:
             ledger.write(_ledger_rows(verdicts, of_batch))
             optional = [name for name in (GROUP_VALUE, MERGED) if name in rows.columns]
             kept.write(rows.select("row_id", "split", "samples", *optional))
-            closed.append(_close(job, batch[0], rows, laps))
+            counts.append(_counts(job, rows, laps))
+            digests.append((batch[0], _digest(rows)))
     count.save(lane)
-    return closed
+    with BatchWriter(job.exchanged("closed", lane)) as closed:
+        closed.write(pl.concat(counts))
+    with BatchWriter(job.exchanged("digests", lane)) as told:
+        told.write(pl.DataFrame(digests, schema={"first_block": pl.Int64, "digest": pl.String}, orient="row"))
 
 
 def split_names(job: Job) -> list[str]:
@@ -88,7 +77,8 @@ def _kept_rows(job: Job, alive: pl.DataFrame, verdicts: pl.DataFrame, duplicates
     return rows.with_columns(split=pl.Series(split_of(group, job.splits, job.seed), dtype=pl.Int8))
 
 
-def _close(job: Job, first_block: int, rows: pl.DataFrame, laps: int) -> BatchVerdict:
+def _digest(rows: pl.DataFrame) -> str:
+    """Of what was kept of a batch."""
     digest = hashlib.blake2b(digest_size=16)
     for column in ("row_id", "split", "samples", "spool_offset", "stored_bytes", "group", "count"):
         digest.update(rows.get_column(column).fill_null(0).to_numpy().tobytes())
@@ -97,30 +87,23 @@ def _close(job: Job, first_block: int, rows: pl.DataFrame, laps: int) -> BatchVe
     if MERGED in rows.columns:
         digest.update(json.dumps(rows.get_column(MERGED).to_list()).encode())
     digest.update("\x00".join(rows.get_column("spool").unique().sort().to_list()).encode())
+    return digest.hexdigest()
+
+
+def _counts(job: Job, rows: pl.DataFrame, laps: int) -> pl.DataFrame:
+    """Samples and bytes of a batch by block, split and value of the shard group."""
     in_laps = [f"lap {lap}" for lap in range(laps)]
     copies = rows.get_column("samples").to_numpy().astype(np.int64)
     first = first_laps(rows.get_column("own").to_numpy(), laps, job.seed)
     rows = rows.with_columns(pl.DataFrame(copies_by_lap(copies, first, laps), schema=in_laps))
     value = pl.col(GROUP_VALUE) if GROUP_VALUE in rows.columns else pl.lit(None, pl.String)
-    counts = (
-        rows.group_by("split", block=pl.col("row_id") // (1 << ROW_BITS), value=value)
+    return (
+        rows.group_by("split", block=(pl.col("row_id") // (1 << ROW_BITS)).cast(pl.Int64), value=value)
         .agg(
             *(pl.col(lap).sum().cast(pl.Int64) for lap in in_laps),
             stored=(pl.col("stored_bytes") * pl.col("samples")).sum().cast(pl.Int64),
         )
         .sort("block", "split", "value")
-    )
-    shares = counts.select("split", "value").unique().sort("split", "value")
-    place = shares.with_row_index("place")
-    joined = counts.join(place, on=["split", "value"], how="left", nulls_equal=True, maintain_order="left")
-    return BatchVerdict(
-        first_block,
-        tuple(shares.rows()),
-        counts.get_column("block").to_numpy().astype(np.int64),
-        joined.get_column("place").to_numpy().astype(np.int64),
-        counts.select(in_laps).to_numpy().astype(np.int64),
-        counts.get_column("stored").to_numpy(),
-        digest.hexdigest(),
     )
 
 

@@ -116,7 +116,7 @@ class BuildDataset(beam.PTransform):
         lanes, partitions = _Lanes(job), _Partitions(job)
         captions = (
             segments
-            | "Read pool" >> beam.FlatMap(_read, job)
+            | "Read pool" >> beam.Map(_read, job)
             | "Lay lanes" >> Barrier(_LayOut(job))
             | "Measure captions" >> beam.Map(_call, measure_captions, job)
             | "Captions measured" >> Barrier(lanes)
@@ -172,7 +172,7 @@ class BuildDataset(beam.PTransform):
         if job.duplicates.merge_captions:
             compared |= "Send captions" >> beam.Map(_call, send_captions, job)
             compared |= "Captions sent" >> Barrier(lanes)
-        closed = self._mixed(self._last_decisions(compared)) | "Close ledger" >> beam.FlatMap(_close, job)
+        closed = self._mixed(self._last_decisions(compared)) | "Close ledger" >> beam.Map(_call, close_lane, job)
         _ = closed | "Ledger closed" >> Barrier(_KeptFiles(job)) | "Write kept" >> beam.Map(_call, write_kept, job)
         if job.shards.is_global:
             planned = closed | "Plan shards" >> Barrier(_PlanFirst(job))
@@ -271,7 +271,7 @@ class ChooseRows(beam.PTransform):
         if not choice.segments:
             done = (
                 segments
-                | "Read pool" >> beam.FlatMap(_read, job)
+                | "Read pool" >> beam.Map(_read, job)
                 | "Lay lanes" >> Barrier(_LayOut(job))
                 | "Measure captions" >> beam.Map(_call, measure_captions, job)
                 | "Captions measured" >> Barrier(_Lanes(job))
@@ -340,8 +340,8 @@ class _LayOut:
     def __init__(self, job: Job) -> None:
         self.job = job
 
-    def __call__(self, blocks: list[tuple[int, int]]) -> list[int]:
-        return lay_out(self.job, blocks)
+    def __call__(self, read: list[int]) -> list[int]:
+        return lay_out(self.job)
 
 
 class _Lanes:
@@ -386,15 +386,15 @@ class _Plan:
     def __init__(self, job: Job) -> None:
         self.job = job
 
-    def __call__(self, verdicts: list[Any]) -> list[Any]:
-        return plan_shards(self.job, verdicts)
+    def __call__(self, closed: list[int]) -> list[Any]:
+        return plan_shards(self.job)
 
 
 class _PlanFirst(_Lanes):
     """The lanes, when shards are planned."""
 
-    def __call__(self, verdicts: list[Any]) -> list[int]:
-        plan_shards(self.job, verdicts)
+    def __call__(self, closed: list[int]) -> list[int]:
+        plan_shards(self.job)
         return super().__call__([])
 
 
@@ -420,8 +420,9 @@ def _on_worker(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_on_worker
-def _read(segment: Segment, job: Job) -> Iterable[tuple[int, int]]:
-    return read_pool_segment(job, segment)
+def _read(segment: Segment, job: Job) -> int:
+    read_pool_segment(job, segment)
+    return segment.file
 
 
 @_on_worker
@@ -464,11 +465,6 @@ def _call_or_pass(number: int, step: Callable[[Job, int], None], job: Job) -> in
 def _find_near(number: int, job: Job) -> int:
     find_near(job)
     return number
-
-
-@_on_worker
-def _close(lane: int, job: Job) -> Iterable[Any]:
-    return close_lane(job, lane)
 
 
 @_on_worker

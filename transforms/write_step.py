@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
+from pairmill.sharding.exchange import read_all
 from pairmill.sharding.free_space import require_free
 from pairmill.sharding.mds import payload_bytes
 from pairmill.sharding.publish import FileSum, publish_bytes, sum_file
@@ -34,11 +35,14 @@ from pairmill.transforms.sample_rows import sample_rows
 from pairmill.transforms.shard_order import load_orders, save_orders
 from pairmill.transforms.shard_records import metadata_frame, record_lines, sample_keys
 from pairmill.transforms.spool import read_in_order, read_moved
-from pairmill.transforms.verdict_step import BatchVerdict
 from pairmill.transforms.words.choice import chosen_texts
 
 #: A run of shards for each lane, several a worker, so that runs of unequal length even out.
 RUNS_PER_LANE = 4
+
+
+#: The columns of numbers of what lanes close with, where nothing is laid over several laps.
+_CLOSED = ("split", "block", "lap 0", "stored")
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,20 @@ class ShardRun:
     plan: str  # digest of everything that decides the bytes, apart from the spool itself
 
 
-def plan_shards(job: Job, verdicts: list[BatchVerdict]) -> list[ShardRun]:
-    """Lay down the order of every split and cut its shards into runs; the plan's digest names what is to be written."""
-    verdicts = sorted(verdicts, key=lambda verdict: verdict.first_block)
-    laps = laps_of(job) if verdicts else 1
-    orders = plan_orders(job, verdicts, laps)
+def plan_shards(job: Job) -> list[ShardRun]:
+    """Lay down the order of every split and cut its shards into runs; the plan's digest names what is to be written.
+
+    Reads what ``close_lane`` left for it, when all lanes are closed.
+    """
+    files = job.all_exchanged("closed")
+    laps = laps_of(job) if files else 1
+    closed = read_all(files) if files else pl.DataFrame(schema=dict.fromkeys(_CLOSED, pl.Int64) | {"value": pl.String})
+    orders = plan_orders(job, closed, laps)
     save_orders(job.parts / "orders.npz", orders)
     digest = hashlib.blake2b(str(laps).encode(), digest_size=16)
-    for verdict in verdicts:
-        digest.update(f"{verdict.first_block} {verdict.digest}\n".encode())
+    told_of = read_all(job.all_exchanged("digests")).sort("first_block").iter_rows() if files else ()
+    for first_block, kept in told_of:
+        digest.update(f"{first_block} {kept}\n".encode())
     stores = [job.fetch_store.name, *(store.name for store in job.model_stores)]
     told: tuple[object, ...] = (job.shards.decides, job.embeddings, job.seed, job.splits, stores)
     if job.words:
@@ -70,7 +79,7 @@ def plan_shards(job: Job, verdicts: list[BatchVerdict]) -> list[ShardRun]:
         count = min(order.shards, max(1, job.lane_plan().lanes * RUNS_PER_LANE))
         bounds = [order.shards * i // count for i in range(count + 1)] if count else []
         runs += [ShardRun(order.split, a, b, digest.hexdigest()) for a, b in pairwise(bounds)]
-    stored_bytes = sum(int(verdict.stored_bytes.sum()) for verdict in verdicts)
+    stored_bytes = int(closed.get_column("stored").sum())
     plan = {
         "digest": digest.hexdigest(),
         "samples": sum(order.samples for order in orders),

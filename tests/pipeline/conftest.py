@@ -96,10 +96,9 @@ def compare_more(job: Any, each: Callable[..., list[Any]], call: Call, lanes: li
 def run_steps(prepared: Prepared, call: Call = once) -> None:
     """Every step of a build, lane by lane, without Beam; ``call`` makes each call."""
     job = prepared.job
-    blocks = []
     for segment in prepared.segments:
-        blocks += call(lambda s=segment: list(read_pool_segment(job, s)))
-    lanes = call(lambda: lay_out(job, blocks))
+        call(lambda s=segment: read_pool_segment(job, s))
+    lanes = call(lambda: lay_out(job))
     plan = job.lane_plan()
 
     def each(step: Callable[[Any, int], Any], numbers: Any) -> list[Any]:
@@ -127,9 +126,9 @@ def run_steps(prepared: Prepared, call: Call = once) -> None:
         call(lambda: find_near(job))
         compare_more(job, each, call, lanes)
     decide_late(job, lanes, each, call)
-    closed = [verdict for verdicts in each(close_lane, lanes) for verdict in verdicts]
+    each(close_lane, lanes)
     each(write_kept, kept_files(job))
-    runs = call(lambda: plan_shards(job, closed))
+    runs = call(lambda: plan_shards(job))
     if job.shards.is_global and lanes:
         each(send_ordered, lanes)
         call(lambda: count_buckets(job))
@@ -161,10 +160,9 @@ def run_choice(choice: Choice, call: Call = once) -> None:
     """Every step of a build that selects only, span by span, without Beam; ``call`` makes each call."""
     job = choice.job
     if not choice.segments:
-        blocks = []
         for segment in plan_segments(job.pool):
-            blocks += call(lambda s=segment: list(read_pool_segment(job, s)))
-        lanes = call(lambda: lay_out(job, blocks))
+            call(lambda s=segment: read_pool_segment(job, s))
+        lanes = call(lambda: lay_out(job))
         for step in (measure_captions, *((send_counted,) if job.counts else ())):
             for lane in lanes:
                 call(partial(step, job, lane))

@@ -90,8 +90,9 @@ def test_a_hundred_thousand_blocks_are_planned_without_a_look_at_one(
     planned: list[int] = []
 
     def plan(ready: Prepared) -> None:
-        blocks = [found for segment in ready.segments for found in read_pool_segment(ready.job, segment)]
-        planned.extend(lay_out(ready.job, blocks))
+        for segment in ready.segments:
+            read_pool_segment(ready.job, segment)
+        planned.extend(lay_out(ready.job))
         raise EndOfPlan
 
     opened(work)
