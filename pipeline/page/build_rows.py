@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
 from pairmill.pipeline.pool_blocks import PoolBlocks
-from pairmill.sharding.column_files import read_row_groups
-from pairmill.sharding.commit_log import Commit, CommitLog
-from pairmill.sharding.errors import UsageError
+from pairmill.sharding.commit_log import Commit
+from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.pair import ROW_BITS, row_ids
+from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.score_run import NEUTRAL
-from pairmill.transforms.spool import is_dropped
+from pairmill.transforms.spool import is_dropped, spool_reader
 
 #: What of a pool row is told, beside its numbers.
 POOL_PART = ("uid", "url", "path", "caption")
@@ -38,42 +38,43 @@ MAX_POOL_NUMBERS = 12
 READ_ROWS = 100_000
 
 
-@dataclass(frozen=True)
 class _Step:
-    """The committed column files of one step in a work folder."""
+    """What one step committed, by the name of its store in ``build.json``."""
 
-    work: Path
-    name: str
+    def __init__(self, work: str, name: str) -> None:
+        step, _, fingerprint = name.rpartition("-")
+        self.store = StepStore(work, step, fingerprint, uuid.uuid4().hex)
 
     @cached_property
     def commits(self) -> dict[int, list[Commit]]:
         """By block, in the order of their parts."""
         found: dict[int, dict[int, Commit]] = {}
-        for commit in CommitLog(self.work / "log" / self.name).read():
+        for commit in self.store.log.read():
             found.setdefault(commit.block, {})[commit.part] = commit
         return {block: [parts[part] for part in sorted(parts)] for block, parts in found.items()}
 
     @cached_property
     def schema(self) -> pl.Schema:
-        """Of any of the files; empty where there is none."""
+        """Of any of the files, all of which have a ``row_id``; empty where there is none."""
         for parts in self.commits.values():
-            path = self.work / "columns" / self.name / parts[0].path
-            if path.is_file():
-                return pl.Schema(pl.read_parquet_schema(path))
+            with suppress(OSError):
+                self.store.read(parts[:1], ["row_id"])  # the file is at hand then
+                return pl.Schema(pl.read_parquet_schema(self.store.columns_folder / parts[0].path))
         return pl.Schema()
 
-    def read(self, blocks: Sequence[int], columns: Sequence[str]) -> list[tuple[Commit, pl.DataFrame]]:
-        """The columns of the blocks' parts; a file is opened once, one that is gone is left out."""
-        by_path: dict[str, list[Commit]] = {}
+    def read(self, blocks: Sequence[int], columns: Sequence[str]) -> list[tuple[list[Commit], pl.DataFrame]]:
+        """The columns of the blocks' parts, a file at a time; one that is gone is left out.
+
+        Parts whose images were dropped come last: what was fetched again has a part of its own.
+        """
+        by_file: dict[tuple[bool, str], list[Commit]] = {}
         for block in blocks:
             for commit in self.commits.get(block, ()):
-                by_path.setdefault(commit.path, []).append(commit)
-        found: list[tuple[Commit, pl.DataFrame]] = []
-        for path, commits in by_path.items():
-            file = self.work / "columns" / self.name / path
-            if file.is_file():
-                frames = read_row_groups(file, [commit.row_group for commit in commits], columns)
-                found += zip(commits, frames, strict=True)
+                by_file.setdefault((is_dropped(commit), commit.path), []).append(commit)
+        found: list[tuple[list[Commit], pl.DataFrame]] = []
+        for _, commits in sorted(by_file.items(), key=lambda item: item[0]):
+            with suppress(OSError):
+                found.append((commits, self.store.read(commits, columns)))
         return found
 
 
@@ -81,12 +82,12 @@ class BuildRows:
     """The rows of a build, whose ``build.json`` is ``record``: the parts of its ledger, and what is known of a row."""
 
     def __init__(self, build: Path, record: Mapping[str, Any]) -> None:
-        work = Path(record["work"])
+        work = str(record["work"])
         self.ledger = tuple(sorted((build / "ledger").glob("*.parquet")))
         self._pool = _Step(work, record["pool"])
         self._blocks = PoolBlocks(build, record)
         self._fetch = _Step(work, record["fetch"])
-        self._spool = work / "spool" / record["fetch"]
+        self._image = spool_reader(self._fetch.store)
         self._language = _Step(work, name) if (name := _language_of(work, record)) else None
         self._scores = {name: _Step(work, store) for name, store in dict(record.get("scores", {})).items()}
 
@@ -143,9 +144,7 @@ class BuildRows:
 
     def _known(self, rows: pl.DataFrame, blocks: Sequence[int]) -> pl.DataFrame:
         tables = [self._pool_rows(rows, blocks), self._languages(rows, blocks)]
-        fetched = self._fetch.read(blocks, ["row_id", *FETCHED])
-        fetched.sort(key=lambda found: is_dropped(found[0]))  # what was fetched again is there
-        tables.append(_joined(rows, [frame for _, frame in fetched], FETCHED))
+        tables.append(_joined(rows, [frame for _, frame in self._fetch.read(blocks, ["row_id", *FETCHED])], FETCHED))
         for name, step in self._scores.items():
             own = {column: dtype for column, dtype in step.schema.items() if dtype.is_float()}
             found = [frame for _, frame in step.read(blocks, ["row_id", *own])]
@@ -164,13 +163,9 @@ class BuildRows:
         if row["spool_offset"] is None or row["stored_bytes"] is None:
             return None
         try:
-            handle = os.open(self._spool / row["spool"], os.O_RDONLY)
-        except OSError:
+            return self._image(row["spool"], row["spool_offset"], row["stored_bytes"])
+        except (PairmillError, OSError):
             return None
-        try:
-            return os.pread(handle, row["stored_bytes"], row["spool_offset"])
-        finally:
-            os.close(handle)
 
     @cached_property
     def _pool_columns(self) -> dict[str, Any]:
@@ -201,7 +196,10 @@ class BuildRows:
             return pl.DataFrame()
         found = self._language.read(blocks, list(LANGUAGE))
         # A row for each of a block, in its order.
-        parts = [frame.with_columns(row_id=pl.Series(row_ids(c.block, frame.height))) for c, frame in found]
+        parts = []
+        for commits, frame in found:
+            numbers = np.concatenate([row_ids(commit.block, commit.rows) for commit in commits])
+            parts.append(frame.with_columns(row_id=pl.Series(numbers)))
         return _joined(rows, parts, LANGUAGE)
 
 
@@ -229,9 +227,9 @@ def _own_name(column: str, scorer: str) -> str:
     return scorer + column.removeprefix(NEUTRAL) if column.startswith(NEUTRAL) else column
 
 
-def _language_of(work: Path, record: Mapping[str, Any]) -> str | None:
+def _language_of(work: str, record: Mapping[str, Any]) -> str | None:
     """The store of languages. Builds of before it was noted have it where the work folder has one alone."""
     if "language" in record:
         return str(record["language"]) if record["language"] else None
-    found = [path.name for path in (work / "columns").glob("language-*")]
+    found = [path.name for path in (Path(work) / "columns").glob("language-*")]
     return found[0] if len(found) == 1 else None
