@@ -215,6 +215,6 @@ def _with_free_slots(manager: JobManager, wanted: int) -> Cluster:
 
 def _java(jar: str) -> list[str]:
     """How Beam begins the job server: so that it ends with this process, in little memory (it holds no data)."""
-    words = ("-m", "pairmill.runners.with_parent", "java", "-Xmx512m", "-XX:+UseSerialGC")
+    words = ("-m", "pairmill.runners.with_parent", "java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
     properties = [f"--job_server_jvm_properties={word}" for word in words]
     return [f"--flink_job_server_jar={jar}", f"--job_server_java_launcher={sys.executable}", *properties]

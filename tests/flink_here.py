@@ -54,6 +54,10 @@ class FlinkHere:
         """SIGKILL: ``job-manager``, ``task-manager-0``, ``pool-1``, …"""
         self.cluster.kill(name)
 
+    def pool(self, number: int) -> Any:
+        """The process of a task manager's worker pool."""
+        return self.cluster.processes[f"pool-{number}"]
+
     def mend(self) -> None:
         """Start again what a test has killed, and wait until all can be used."""
         cluster = self.cluster

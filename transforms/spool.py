@@ -155,6 +155,9 @@ def find_orphans(store: StepStore, commits: Iterable[Commit]) -> list[Path]:
     """The tars that killed attempts left and no column file names, and those of dropped parts.
 
     A tar says in its name which block and part it is of. Only where a committed part has several is a column read.
+
+    An attempt that is thought dead may live on, on a machine that nobody reaches: before its tar goes, an empty column
+    file takes the name under which it would publish, so that it never commits images that are gone.
     """
     committed = {(commit.block, commit.part): commit for commit in commits}
     found: dict[tuple[int, int], list[Path]] = defaultdict(list)
@@ -164,7 +167,8 @@ def find_orphans(store: StepStore, commits: Iterable[Commit]) -> list[Path]:
     for place, tars in found.items():
         commit = committed.get(place)
         if commit is None:
-            if not store.column_path(*place).is_file():  # published, and not yet in the log, is committed too
+            # Published, and not yet in the log, is committed too.
+            if not store.column_path(*place).is_file() and _takes_name(store, *place):
                 orphans += tars
         elif is_dropped(commit):
             orphans += tars
@@ -180,6 +184,13 @@ def remove_orphans(store: StepStore, commits: Iterable[Commit]) -> int:
     for tar in orphans:
         tar.unlink(missing_ok=True)
     return len(orphans)
+
+
+def _takes_name(store: StepStore, block: int, part: int) -> bool:
+    """Commit a part without rows; False where somebody is first after all."""
+    lost: list[bool] = []
+    store.commit([block], [pl.DataFrame(schema=FETCH_COLUMNS)], part=part, on_loss=lambda: lost.append(True))
+    return not lost
 
 
 def spool_path(store: StepStore, name: str) -> Path:

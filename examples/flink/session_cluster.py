@@ -189,7 +189,13 @@ class SessionCluster:
                 raise RuntimeError(f"{name} ended with {process.returncode}:\n{self.log(name)[-3000:]}")
 
     def _java_bounds(self) -> list[str]:
-        return ["-XX:+UseSerialGC", f"-XX:MaxMetaspaceSize={self.memory.metaspace}m", "-XX:ReservedCodeCacheSize=64m"]
+        # Little is computed in Java: a second compiler costs more than it gains.
+        return [
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            f"-XX:MaxMetaspaceSize={self.memory.metaspace}m",
+            "-XX:ReservedCodeCacheSize=64m",
+        ]
 
     def _start_java(
         self, name: str, java: list[str], main: str, settings: dict[str, object], arguments: list[str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,6 +64,40 @@ def test_what_is_killed_costs_no_block_that_was_fetched(
     flink.kill(victim)
     assert "run the same command again" in ended(process).lower()
     resume(mill, fresh, flink, served, finished)
+
+
+def test_a_worker_that_lives_on_harms_nothing(
+    mill: Mill, fresh: Build, finished: Build, served: Served, flink: FlinkHere
+) -> None:
+    process = begin(mill, fresh, flink, served)
+    at_work: list[int] = []
+
+    def stopped() -> bool:
+        at_work.extend(pid for pid in mill.workers(flink.pool(0)) if writes_tars(pid))
+        for pid in at_work:
+            os.kill(pid, signal.SIGSTOP)
+        return bool(at_work)
+
+    assert mill.until(stopped, process)
+    flink.kill("task-manager-0")
+    ended(process)
+    flink.mend()
+    asked = len(served.asked)
+    process = mill.start(fresh, "--quiet", *flink.options())
+    assert mill.until(lambda: len(served.asked) > asked, process), process.communicate()
+    for pid in at_work:
+        os.kill(pid, signal.SIGCONT)
+    served.delay_s = 0.0
+    _, told = process.communicate(timeout=120)
+    assert (process.returncode, told) == (0, "")
+    assert fresh.dataset() == finished.dataset()
+    fresh.assert_all_accounted_for()
+
+
+def writes_tars(pid: int) -> bool:
+    """Whether a worker is in the middle of a block."""
+    opened = [os.readlink(handle) for handle in Path(f"/proc/{pid}/fd").iterdir() if handle.is_symlink()]
+    return any(name.endswith(".tar") for name in opened)
 
 
 def test_ctrl_c_cancels_the_job(mill: Mill, fresh: Build, finished: Build, served: Served, flink: FlinkHere) -> None:

@@ -127,6 +127,40 @@ def test_tars_of_killed_attempts_go_and_all_others_stay(store: StepStore, monkey
         sink.abort()
 
 
+def test_an_attempt_that_lives_on_commits_no_images_that_are_gone(store: StepStore) -> None:
+    alive = SpoolSink(store, 5, 0)
+    alive.add(1, outcome(1, picture(1)))
+    assert remove_orphans(store, store.log.read()) == 1
+    again = SpoolSink(store, 5, 1)  # the run that took it for dead
+    again.add(1, outcome(1, picture(2)))
+    alive.close()
+    again.close()
+    commits = sorted(CommitLog(store.log.folder).fold(), key=lambda commit: commit.part)
+    rows = store.read(commits, ["row_id", "spool"])
+    assert rows.height == 1
+    assert tars(store) == [Path(rows["spool"][0]).name]
+
+
+def test_one_that_publishes_while_it_is_taken_for_dead_keeps_its_images(
+    store: StepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = SpoolSink(store, 5, 0)
+    alive.add(1, outcome(1, picture(1)))
+    is_file = Path.is_file
+
+    def published_just_then(path: Path) -> bool:
+        found = is_file(path)
+        if path == store.column_path(5, 0) and not found:
+            alive.close()
+        return found
+
+    monkeypatch.setattr(Path, "is_file", published_just_then)
+    assert remove_orphans(store, []) == 0
+    monkeypatch.undo()
+    rows = store.read(CommitLog(store.log.folder).fold()[:1], ["spool"])
+    assert tars(store) == [Path(rows["spool"][0]).name]
+
+
 def test_a_step_that_never_ran_has_no_orphans(store: StepStore) -> None:
     assert remove_orphans(store, []) == 0
 
