@@ -45,9 +45,10 @@ def check_space(prepared: Prepared, out: Path, work: Path) -> None:
     needs = {existing(work): max(0, spool - there)}
     mixture = prepared.job.mixture
     shards = spool if mixture is None else spool // max(1, rows) * mixture.expected_samples(rows)
+    formats = 2 if prepared.job.shards.format == "both" else 1
     if prepared.job.shards.is_global and shards > prepared.job.shards.most_random_bytes:
-        shards *= 2  # images are brought together beside them
-    needs[existing(out)] = needs.get(existing(out), 0) + shards + rows * _compared_bytes(prepared)
+        formats += 1  # images are brought together beside them
+    needs[existing(out)] = needs.get(existing(out), 0) + formats * shards + rows * _compared_bytes(prepared)
     _require(needs, rows)
 
 

@@ -12,6 +12,7 @@ from pairmill.pipeline.pool_blocks import PoolBlocks
 from pairmill.pipeline.select_files import MARK
 from pairmill.sharding.commit_log import CommitLog
 from pairmill.sharding.errors import UsageError
+from pairmill.sharding.mds import find_mds
 from pairmill.sharding.pair import ROW_BITS
 from pairmill.transforms.judgement import FAILED_RULES
 
@@ -67,7 +68,7 @@ def show_status(build: Path) -> int:
     finished = (build / "dataset" / "manifest.json").is_file()
     fetched = CommitLog(Path(record["work"]) / "log" / record["fetch"]).read()
     pool = CommitLog(Path(record["work"]) / "log" / record["pool"]).read()
-    shards = len(list((build / "dataset").glob("*.tar")))
+    shards = len(list((build / "dataset").glob("*.tar")) or find_mds(build / "dataset"))
     print(f"recipe   {record['recipe']}")
     print(f"pool     {sum(c.rows for c in pool):,} rows in {len(pool):,} blocks read")
     print(f"fetched  {sum(c.rows for c in fetched):,} images in {len({c.block for c in fetched}):,} blocks")

@@ -262,3 +262,21 @@ def test_what_cannot_be_is_told_before_any_work(
     recipe, _ = pool
     with pytest.raises(UsageError, match=message):
         builds.prepare(recipe("wrong", **keys), tmp_path / "build")
+
+
+def test_groups_in_a_global_order(pool: Any, builds: Any, tree: Any, tmp_path: Path) -> None:
+    recipe, frame = pool
+    work = tmp_path / "work"
+    shards = {"count": 2, "format": "both", "order": "global", "groups": {"by": "source"}}
+    for name, keys in (("random", {}), ("two_passes", {"random_read_bytes": 1})):
+        builds.make(recipe(name, shards={**shards, **keys}), tmp_path / name, work)
+        assert not examine(find_shards(tmp_path / name), verify=True).faults
+    rows, again = metadata(tmp_path / "random"), metadata(tmp_path / "two_passes")
+    told = {"Web": "web", "books & more": "books_more", None: "none"}
+    assert rows.height == frame.height
+    for samples in (rows, again):
+        assert [name.split("-")[1] for name in part(samples)] == [told[source] for source in samples["source"]]
+    tars = {name: sha for name, sha in tree(tmp_path / "random" / "dataset").items() if name.endswith(".tar")}
+    assert tars == {
+        name: sha for name, sha in tree(tmp_path / "two_passes" / "dataset").items() if name.endswith(".tar")
+    }
