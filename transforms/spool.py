@@ -254,9 +254,12 @@ def _open_moved(folder: Path, name: str) -> int:
 
 
 def _read_moved(folder: Path, name: str, handle: int, offset: int, size: int) -> bytes:
-    image = os.pread(handle, size, offset)
+    image = os.pread(handle, size, offset) if offset >= 0 else b""
     if len(image) != size:
-        raise PairmillError(f"{folder / name} was cut while it was in use; run the same command again")
+        raise PairmillError(
+            f"{folder / name} lacks an image: the build folder was changed while it was in use; run the same command "
+            "again"
+        )
     return image
 
 

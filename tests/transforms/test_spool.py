@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pairmill.sharding.commit_log import CommitLog
+from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.step_store import StepStore
 from pairmill.sharding.tar import walk_tar
 from pairmill.transforms import spool
@@ -190,3 +191,13 @@ def test_images_are_read_in_any_order_with_few_open_files(store: StepStore, monk
     next(unfinished)
     unfinished.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_images_that_were_moved_are_read_as_well(tmp_path: Path) -> None:
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "lane.bin").write_bytes(b"onetwothree")
+    name = "part/lane.bin"
+    assert list(spool.read_moved(tmp_path, [(name, 6, 5), (name, 0, 3), (name, 3, 3)])) == [b"three", b"one", b"two"]
+    for place in ((name, 9, 5), (name, -1, 3)):
+        with pytest.raises(PairmillError, match=r"lane\.bin lacks an image: .* run the same command again"):
+            list(spool.read_moved(tmp_path, [place]))
