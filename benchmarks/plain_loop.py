@@ -32,12 +32,13 @@ from pairmill.transforms.fetch_columns import FETCH_COLUMNS
 from pairmill.transforms.image.store import ImageFailure, store_image
 from pairmill.transforms.judgement import judge_after_fetch, judge_before_fetch
 from pairmill.transforms.language import identify_languages
+from pairmill.transforms.plan_orders import SAMPLE_OVERHEAD_BYTES
 from pairmill.transforms.pool.plan import plan_segments
 from pairmill.transforms.pool.read import read_segment
+from pairmill.transforms.sample_rows import COPY
 from pairmill.transforms.shard_order import mix, order_split
 from pairmill.transforms.shard_records import metadata_frame, record_lines
 from pairmill.transforms.share_step import image_owners, image_place, repeated_rows, row_content
-from pairmill.transforms.write_step import SAMPLE_OVERHEAD_BYTES
 
 
 class PlainSink:
@@ -150,8 +151,9 @@ def write(recipe: Recipe, rows: pl.DataFrame, out: Path) -> int:
     """Shuffled shards and their metadata; returns the samples written."""
     uid_lo = hex_halves(rows.get_column("uid"))[1].to_numpy()
     rows = rows[np.argsort(mix(uid_lo, recipe.seed, "rows train"), kind="stable")]
+    rows = rows.with_columns(pl.lit(0, pl.Int32).alias(COPY))
     stored = int(rows.get_column("stored_bytes").sum()) + rows.height * SAMPLE_OVERHEAD_BYTES
-    order = order_split("train", np.zeros(1, np.int64), np.array([rows.height]), stored, recipe.shards, recipe.seed)
+    order = order_split("train", np.zeros(1, np.int64), np.array([[rows.height]]), stored, recipe.shards, recipe.seed)
     (out / "metadata").mkdir(parents=True, exist_ok=True)
     handles = {name: open(name, "rb", buffering=0) for name in rows.get_column("spool").unique()}  # noqa: SIM115
     for number, (start, stop) in enumerate(shard_sizes(rows.height, order.shards)):
