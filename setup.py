@@ -54,8 +54,8 @@ MODELS = [
 VLLM = ["apache-beam[vllm]>=2.77,<2.78"]  # with the versions that Beam's handler was written for
 GEMINI = ["google-genai>=1.16"]
 # Stores that a dataset is published to, or staged in from.
-S3 = ["s3fs>=2024.6"]
-GS = ["gcsfs>=2024.6"]
+S3 = ["s3fs>=2025.2"]  # the first with conditional puts
+GS = ["gcsfs>=2025.2"]
 HF = ["huggingface_hub>=0.24"]
 # img2dataset fails to import on Python 3.13 (imghdr is gone) and pins webdataset < 0.3: never beside `dev`.
 IMG2DATASET = ["img2dataset>=1.47,<2; python_version < '3.13'"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Collection
@@ -31,6 +30,7 @@ from pairmill.sharding.embeddings import FOLDER as EMBEDDINGS
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.manifest import MANIFEST_NAME
 from pairmill.sharding.mds import FOLDER as MDS
+from pairmill.sharding.mirror import entries, fresh, is_there, open_place, place_of, remove_file, remove_tree, shown
 from pairmill.sharding.pair import IMAGE_COLUMNS
 from pairmill.sharding.publish import publish_bytes, remove_temporaries
 from pairmill.sharding.step_store import StepStore
@@ -76,10 +76,10 @@ def prepare(
         raise UsageError(f"language.model: {error}") from error
 
     def store(step: str, what: object) -> StepStore:
-        return StepStore(str(work.resolve()), step, _fingerprint(step, pool, what), run)
+        return StepStore(place_of(work), step, _fingerprint(step, pool, what), run)
 
     def outside_store(step: str, what: object) -> StepStore:
-        return StepStore(str(work.resolve()), step, _fingerprint(step, "", what), run)
+        return StepStore(place_of(work), step, _fingerprint(step, "", what), run)
 
     pool_columns = {column.name for segment in segments[:1] for column in segment.columns}
     measured = {*IMAGE_COLUMNS, "caption", "url", "path", "uid"}
@@ -103,7 +103,7 @@ def prepare(
     evaluation = prepare_evaluation(recipe, scorers.runs, outside_store)
     against = prepare_against(recipe, build)
     job = Job(
-        build=str(build.resolve()),
+        build=place_of(build),
         run=run,
         lanes=lanes,
         seed=recipe.seed,
@@ -166,13 +166,13 @@ def run_build(
     """
     spool = spool or SpoolPolicy()
     job = prepared.job
-    build = Path(job.build)
+    build = open_place(job.build)
     with lock_folder(build, "the build folder"), lock_folder(work, "the work folder"):
         fingerprint = begin_build(build, prepared)
         check_work(work, work_identity(prepared))
         note_build(work, prepared)
-        if (job.dataset / MANIFEST_NAME).is_file():
-            shutil.rmtree(build / "parts", ignore_errors=True)  # a run killed behind the manifest left them
+        if is_there(job.dataset / MANIFEST_NAME):
+            remove_tree(build / "parts")  # a run killed behind the manifest left them
             report = _report_of(build)
             show(build)
             return report | _drop(job, spool)
@@ -196,15 +196,15 @@ def run_build(
         report = seal(prepared, fingerprint, time.time() - started)
         for store in (job.pool_store, job.language_store, job.count_store, job.fetch_store, *measured):
             store.pack()
-        shutil.rmtree(build / "parts", ignore_errors=True)
-        (build / "error.txt").unlink(missing_ok=True)
+        remove_tree(build / "parts")
+        remove_file(build / "error.txt")
         show(build)
         return report | _drop(job, spool)
 
 
 def _drop(job: Job, spool: SpoolPolicy) -> dict[str, object]:
     """Drop what the policy does not leave of the spool; the bytes, if any, for the one who runs this."""
-    dropped = apply_policy(job.fetch_store, spool, partial(kept_rows, Path(job.build)))
+    dropped = apply_policy(job.fetch_store, spool, partial(kept_rows, open_place(job.build)))
     return {"spool_dropped_bytes": dropped.bytes} if dropped.bytes else {}
 
 
@@ -212,11 +212,11 @@ def _report_of(build: Path) -> dict[str, object]:
     """The report of a finished build."""
     path = build / "report.json"
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads(fresh(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise PairmillError(
-            f"the dataset in {build} is finished, but its {path.name} is missing or damaged; choose another --out to "
-            "make it again (the same --work spares what was fetched)"
+            f"the dataset in {shown(build)} is finished, but its {path.name} is missing or damaged; choose another "
+            "--out to make it again (the same --work spares what was fetched)"
         ) from error
 
 
@@ -348,21 +348,22 @@ def begin_build(build: Path, prepared: Prepared) -> str:
     removed = tombstone_digests(prepared.job.rules)
     decides = [prepared.recipe_fingerprint(), *removed]
     fingerprint = _fingerprint("build", prepared.job.pool_store.fingerprint, decides if removed else decides[0])
-    path = build / "build.json"
+    path = fresh(build / "build.json")
     if path.is_file():
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
             same, name = known["fingerprint"] == fingerprint, known["recipe"]
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path} is damaged; choose another --out") from error
+            raise UsageError(f"{shown(path)} is damaged; choose another --out") from error
         if not same:
             raise UsageError(
-                f"{build} is the build of another recipe or pool ({name})"
+                f"{shown(build)} is the build of another recipe or pool ({name})"
                 f"{', or of a time before pairs were removed' if removed else ''}; choose another --out "
                 "(the same --work spares what was fetched)"
             )
     elif holds_more_than(build, LOCK_NAME, "work", "pool"):
-        raise UsageError(f"{build} is not empty and no build folder (it has no build.json); choose another --out")
+        told = f"{shown(build)} is not empty and no build folder (it has no build.json)"
+        raise UsageError(f"{told}; choose another --out")
     job = prepared.job
     record = {
         "format": "pairmill-build",
@@ -400,9 +401,10 @@ def _fingerprint(step: str, pool: str, what: object) -> str:
 
 def clear_leftovers(job: Job) -> None:
     """Remove what killed attempts at this build left: exchanged rows and unfinished files."""
-    for entry in (Path(job.build) / "parts").glob("*"):
-        if entry != job.shard_log:
-            shutil.rmtree(entry, ignore_errors=True)
+    parts = open_place(job.build) / "parts"
+    for name in entries(parts):
+        if parts / name != job.shard_log:
+            remove_tree(parts / name)
     embeddings = (job.dataset / EMBEDDINGS).glob("**")
     mds = (job.dataset / MDS).glob("**")
     for folder in (job.dataset, job.dataset / "metadata", job.dataset / ".nv-meta", *embeddings, *mds):

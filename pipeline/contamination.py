@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
 from pairmill.sharding.exchange import read_batch
+from pairmill.sharding.mirror import open_place
 from pairmill.sharding.pair import ROW_BITS
 from pairmill.transforms.block_frame import of_blocks
 from pairmill.transforms.contamination_step import GROUP, lane_condemned, lane_matches
@@ -58,7 +58,7 @@ def write_contamination(job: Job) -> list[dict[str, Any]]:
     counts = [_Counts() for _ in job.evaluation]
     lanes = job.lane_plan().lanes
     items = pl.read_parquet(index_folder(job) / "items.parquet") if lanes else None
-    folder = Path(job.build) / FOLDER
+    folder = open_place(job.build) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for name, told in ((MATCHES, _touching(job, items, counts)), (REVIEW, _near(job, items, counts))):
         attempt = attempt_path(folder / name)

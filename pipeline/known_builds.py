@@ -13,6 +13,7 @@ import polars as pl
 from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.select_files import MARK
 from pairmill.sharding.manifest import MANIFEST_NAME
+from pairmill.sharding.mirror import fetched_all, is_there, listed, open_place, place_of
 from pairmill.sharding.publish import publish_bytes
 
 FOLDER = "builds"
@@ -28,12 +29,12 @@ class KnownBuild:
     @property
     def is_there(self) -> bool:
         """Whether its folder still exists."""
-        return (self.folder / "build.json").is_file()
+        return is_there(self.folder / "build.json")
 
     @property
     def is_finished(self) -> bool:
         """Whether there is nothing to resume: it has a dataset or, where it only selects, its mark."""
-        return (self.folder / "dataset" / MANIFEST_NAME).is_file() or (self.folder / MARK).is_file()
+        return is_there(self.folder / "dataset" / MANIFEST_NAME) or is_there(self.folder / MARK)
 
 
 def note_build(work: Path, prepared: Prepared) -> None:
@@ -42,7 +43,7 @@ def note_build(work: Path, prepared: Prepared) -> None:
     stores = [job.pool_store, job.segment_store, job.language_store, job.count_store, job.fetch_store]
     stores += [*job.model_stores, *(run.store for run in job.evaluation)]
     record = {"build": job.build, "recipe": prepared.recipe.name, "stores": sorted({store.name for store in stores})}
-    path = _note(work, Path(job.build))
+    path = _note(work, open_place(job.build))
     path.parent.mkdir(parents=True, exist_ok=True)
     publish_bytes(path, json.dumps(record, indent=1).encode())
 
@@ -52,7 +53,7 @@ def known_builds(work: Path) -> list[KnownBuild]:
     found = []
     for path in sorted((work / FOLDER).glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        found.append(KnownBuild(Path(record["build"]), frozenset(record["stores"])))
+        found.append(KnownBuild(open_place(record["build"]), frozenset(record["stores"])))
     return sorted(found, key=lambda build: build.folder)
 
 
@@ -64,7 +65,7 @@ def forget_build(work: Path, build: Path) -> None:
 def kept_rows(build: Path) -> Counter[int]:
     """How many rows of each block a build kept, from its ledger."""
     counts: Counter[int] = Counter()
-    for file in sorted((build / "ledger").glob("*.parquet")):
+    for file in fetched_all(listed(build / "ledger", "*.parquet")):
         kept = pl.scan_parquet(file).filter("kept").group_by("block").len().collect()
         for block, rows in kept.iter_rows():
             counts[int(block)] += rows
@@ -72,5 +73,5 @@ def kept_rows(build: Path) -> Counter[int]:
 
 
 def _note(work: Path, build: Path) -> Path:
-    digest = hashlib.sha256(str(build.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
+    digest = hashlib.sha256(place_of(build).encode("utf-8", "surrogateescape")).hexdigest()
     return work / FOLDER / f"{digest[:16]}.json"

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pairmill.pipeline.pool_blocks import PoolBlocks
 from pairmill.sharding.errors import UsageError
+from pairmill.sharding.mirror import fetched_all, fresh, listed, shown
 
 LEDGER_COLUMNS = ("block", "row", "kept", "stage", "reason")
 
@@ -49,15 +50,15 @@ class LedgerOfBuild:
 def read_build_record(build: Path) -> dict[str, Any]:
     """``build.json`` of a build folder. Raises UsageError where there is none."""
     try:
-        return dict(json.loads((build / "build.json").read_text(encoding="utf-8")))
+        return dict(json.loads(fresh(build / "build.json").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{build} is no build folder (it has no readable build.json)") from error
+        raise UsageError(f"{shown(build)} is no build folder (it has no readable build.json)") from error
 
 
 def open_ledger(build: Path) -> LedgerOfBuild:
     """The ledger of a build. Raises UsageError for a folder that has none."""
     record = read_build_record(build)
-    files = sorted((build / "ledger").glob("*.parquet"))
+    files = fetched_all(listed(build / "ledger", "*.parquet"))
     if not files:
         raise UsageError(f"{build} has no ledger yet; pairmill status {build} tells how far it is")
     return LedgerOfBuild(build, tuple(files), PoolBlocks(build, record))

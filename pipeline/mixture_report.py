@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from pairmill.sharding.column_files import attempt_path, replace_file
+from pairmill.sharding.mirror import open_place
 from pairmill.transforms.concept_draws import cap_of, concept_table
 from pairmill.transforms.job import Job
 from pairmill.transforms.mixture_count import group_table
@@ -93,7 +93,7 @@ def _coverage(concepts: pl.DataFrame, cap: int) -> dict[str, Any]:
 
 
 def _write(job: Job, name: str, table: pl.DataFrame) -> None:
-    path = Path(job.build) / f"{name}.parquet"
+    path = open_place(job.build) / f"{name}.parquet"
     attempt = attempt_path(path)
     table.write_parquet(attempt)
     replace_file(attempt, path)

@@ -15,6 +15,7 @@ from pairmill.pipeline.select_files import MARK
 from pairmill.sharding.column_files import read_row_groups
 from pairmill.sharding.commit_log import CommitLog
 from pairmill.sharding.errors import UsageError
+from pairmill.sharding.mirror import fetched, fresh, open_place
 from pairmill.sharding.pair import block_number
 from pairmill.transforms.pool.plan import Segment, plan_segments
 from pairmill.transforms.pool.read import read_segment
@@ -26,15 +27,15 @@ class PoolBlocks:
 
     def __init__(self, build: Path, record: Mapping[str, Any]) -> None:
         self._build = build
-        self._columns = Path(record["work"]) / "columns" / record["pool"]
-        self._commits = {c.block: c for c in CommitLog(Path(record["work"]) / "log" / record["pool"]).read()}
+        self._columns = open_place(record["work"]) / "columns" / record["pool"]
+        self._commits = {c.block: c for c in CommitLog(open_place(record["work"]) / "log" / record["pool"]).read()}
         self._in_place: _InPlace | None = None
 
     def rows(self, block: int, names: Sequence[str]) -> pl.DataFrame:
         """The named columns of a block's rows. Raises UsageError where neither work folder nor pool has it."""
         commit = self._commits.get(block)
         if commit is not None:
-            return read_row_groups(self._columns / commit.path, [commit.row_group], names)[0].select(names)
+            return read_row_groups(fetched(self._columns / commit.path), [commit.row_group], names)[0].select(names)
         if self._in_place is None:
             self._in_place = _InPlace(_spec_of(self._build))
         return self._in_place.block(block).select(names)
@@ -89,7 +90,7 @@ def _spec_of(build: Path) -> PoolSpec:
     """How the pool of a selection is read, as the selection noted it."""
     errors: list[str] = []
     try:
-        values = json.loads((build / MARK).read_text(encoding="utf-8"))["pool"]
+        values = json.loads(fresh(build / MARK).read_text(encoding="utf-8"))["pool"]
         spec = read_section(PoolSpec, values, "pool", errors)
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(f"{build}: the work folder has no rows of the pool; was it cleaned up?") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -24,6 +23,8 @@ from pairmill.sharding.exchange import read_batch
 from pairmill.sharding.indexes import write_indexes
 from pairmill.sharding.manifest import Manifest, write_manifest
 from pairmill.sharding.mds import FOLDER as MDS
+from pairmill.sharding.mirror import fetched, listed, open_place, pull, remove_file
+from pairmill.sharding.mirror_space import LAZY_SUFFIXES
 from pairmill.sharding.pair import block_name
 from pairmill.sharding.publish import FileSum, publish_bytes
 from pairmill.sharding.record import RecordSchema
@@ -47,7 +48,9 @@ def seal(prepared: Prepared, fingerprint: str, seconds: float) -> dict[str, Any]
     Raises PairmillError when a row or a sample is not accounted for: nothing is published then.
     """
     job, recipe = prepared.job, prepared.recipe
-    build = Path(job.build)
+    pull(job.parts, "seal", LAZY_SUFFIXES)
+    pull(job.shard_log, "seal")
+    build = open_place(job.build)
     orders = _orders(job)
     shards, metadata, embeddings = _finished(job, orders)
     ledger = _gather_ledger(job)
@@ -164,9 +167,9 @@ def _gather_ledger(job: Job) -> pl.DataFrame:
         attempt = attempt_path(path)
         write_row_groups(attempt, _counted(job, batches, counts))
         replace_file(attempt, path)
-    for stale in job.ledger.glob("*"):
+    for stale in listed(job.ledger, "*"):
         if stale.name not in names:
-            stale.unlink()
+            remove_file(stale)
     return pl.concat(counts).group_by("stage", "reason", "kept").agg(pl.col("rows", "samples").sum())
 
 
@@ -200,13 +203,13 @@ def _remove_strangers(job: Job, files: list[FileSum]) -> None:
     wanted = {file.name for file in files}
     patterns = ["*.tar", "*.idx", "*_stats.json", META_NAME, "shardindex*.json", "metadata/*.parquet", f"{MDS}/*/*"]
     for pattern in (*patterns, f"{EMBEDDINGS}/*/*.json", f"{EMBEDDINGS}/*/*/*.npy"):
-        for path in job.dataset.glob(pattern):
+        for path in listed(job.dataset, pattern):
             if path.relative_to(job.dataset).as_posix() not in wanted:
-                path.unlink()
+                remove_file(path)
 
 
 def _record_schema(job: Job, metadata: list[FileSum]) -> RecordSchema:
     if not metadata:
         return {}
-    frame = pl.read_parquet(job.dataset / metadata[0].name, n_rows=0)
+    frame = pl.read_parquet(fetched(job.dataset / metadata[0].name), n_rows=0)
     return sample_schema(frame.drop("key", "shard", "index"))

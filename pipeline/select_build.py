@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -26,6 +25,8 @@ from pairmill.pipeline.work import check_work, lock_folder
 from pairmill.sharding.array_files import read_arrays
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.manifest import MANIFEST_NAME
+from pairmill.sharding.mirror import fresh, is_there, listed, open_place, pull, remove_file, remove_tree, shown
+from pairmill.sharding.mirror_space import LAZY_SUFFIXES
 from pairmill.sharding.pair import block_name
 from pairmill.sharding.publish import publish_bytes, sum_file
 from pairmill.sharding.subset_file import write_sorted_subset
@@ -141,13 +142,13 @@ def run_selection(prepared: Prepared, work: Path, execute: Callable[[Choice], No
     Raises PairmillError where a row is not accounted for.
     """
     choice = plan_choice(prepared)
-    job, build = choice.job, Path(choice.job.build)
+    job, build = choice.job, open_place(choice.job.build)
     with lock_folder(build, "the build folder"), lock_folder(work, "the work folder"):
         fingerprint = begin_build(build, prepared)
         check_work(work, work_identity(prepared))
         note_build(work, prepared)
-        if (job.dataset / MANIFEST_NAME).is_file():
-            raise PairmillError(f"{build} is a finished dataset; its ledger says what was kept")
+        if is_there(job.dataset / MANIFEST_NAME):
+            raise PairmillError(f"{shown(build)} is a finished dataset; its ledger says what was kept")
         if (done := _finished(build, fingerprint)) is not None:
             return done
         clear_leftovers(job)
@@ -156,15 +157,16 @@ def run_selection(prepared: Prepared, work: Path, execute: Callable[[Choice], No
             store.log.fold()
         started = time.time()
         execute(choice)
+        pull(job.parts, "seal", LAZY_SUFFIXES)
         report = _seal(choice, fingerprint, time.time() - started)
-        shutil.rmtree(build / "parts", ignore_errors=True)
-        (build / "error.txt").unlink(missing_ok=True)
+        remove_tree(build / "parts")
+        remove_file(build / "error.txt")
         return report
 
 
 def _finished(build: Path, fingerprint: str) -> dict[str, Any] | None:
     try:
-        mark = json.loads((build / MARK).read_text(encoding="utf-8"))
+        mark = json.loads(fresh(build / MARK).read_text(encoding="utf-8"))
         return dict(mark["report"]) if mark["fingerprint"] == fingerprint else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -177,8 +179,8 @@ def _seal(choice: Choice, fingerprint: str, seconds: float) -> dict[str, Any]:
     if rows.sum() != plan.pool_rows:
         raise PairmillError(f"the ledger has {rows.sum()} rows and the pool {plan.pool_rows}: this is a fault of ours")
     _remove_strangers(choice)
-    build = Path(job.build)
-    (build / MARK).unlink(missing_ok=True)
+    build = open_place(job.build)
+    remove_file(build / MARK)
     write_sorted_subset(build / UIDS, samples_written(choice), sorted_uids(choice))
     report = _report(choice, rows, seconds)
     told = json.dumps(report, indent=1, ensure_ascii=False).encode("utf-8", "replace")
@@ -194,9 +196,9 @@ def _remove_strangers(choice: Choice) -> None:
     """Files of another ledger, of a run that was stopped before it was whole."""
     plan = choice.plan()
     names = {f"{block_name(int(plan.blocks[start]))}.parquet" for start in plan.starts.tolist()}
-    for stale in choice.job.ledger.glob("*"):
+    for stale in listed(choice.job.ledger, "*"):
         if stale.name not in names:
-            stale.unlink()
+            remove_file(stale)
 
 
 def _report(choice: Choice, rows: np.ndarray, seconds: float) -> dict[str, Any]:
@@ -237,4 +239,4 @@ def _report(choice: Choice, rows: np.ndarray, seconds: float) -> dict[str, Any]:
 
 
 def _seconds(choice: Choice, stage: str) -> float:
-    return sum(float(read_arrays(path)["seconds"][0]) for path in (choice.folder / f"seconds-{stage}").glob("*.arrow"))
+    return sum(float(read_arrays(path)["seconds"][0]) for path in listed(choice.folder / f"seconds-{stage}", "*.arrow"))

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from pairmill.filters.blocklist import Blocklist
 from pairmill.filters.rule import Rejection, Rule
+from pairmill.sharding.mirror import fresh, is_there, place_of
 from pairmill.sharding.publish import publish_bytes
 from pairmill.sharding.value_list import ListFile, list_file, read_list
 
@@ -37,7 +38,7 @@ def add_tombstones(work: Path, known_by: Mapping[str, Sequence[str]]) -> int:
     new = 0
     for kind in KINDS:
         path = work / FOLDER / f"{kind}.txt"
-        there = set(read_list(list_file(path))) if path.is_file() else set()
+        there = set(read_list(list_file(path))) if fresh(path).is_file() else set()
         # A line of the list is a value: a URL with a line break in it is known by its uid alone.
         wanted = {value for value in known_by.get(kind, ()) if value.isprintable() and value == value.strip()}
         if wanted - there:
@@ -51,7 +52,7 @@ def tombstone_rules(work: Path) -> tuple[Rule, ...]:
     """The rules that keep removed pairs out; none where nothing was removed."""
     paths = {kind: work / FOLDER / f"{kind}.txt" for kind in KINDS}
     return tuple(
-        RemovedPairs(kind=kind, values=list_file(path.resolve())) for kind, path in paths.items() if path.is_file()
+        RemovedPairs(kind=kind, values=list_file(place_of(path))) for kind, path in paths.items() if is_there(path)
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pairmill.runners.dataset_commands import add_dataset_commands
+from pairmill.runners.places import open_folder, place
 from pairmill.runners.report_command import add_report
 from pairmill.runners.runner_arguments import (
     add_runner_arguments,
@@ -60,10 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     validate.set_defaults(command=_validate)
     status = commands.add_parser("status", help="tell how far a build is")
-    status.add_argument("build", type=Path)
+    status.add_argument("build", type=place, metavar="BUILD")
     status.set_defaults(command=_status)
     ledger = commands.add_parser("ledger", help="list the verdict of every pool row, with its uid, url and caption")
-    ledger.add_argument("build", type=Path)
+    ledger.add_argument("build", type=place, metavar="BUILD")
     ledger.add_argument("--reason", help="only rows with this reason, or kept")
     ledger.add_argument("--all-reasons", action="store_true", help="every rule that a row fails (recipe: all_reasons)")
     ledger.add_argument("--limit", type=int, help="only the first so many rows")
@@ -108,8 +109,8 @@ def _add_diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = commands.add_parser("run", help="make a dataset from a recipe; the same command resumes")
     run.add_argument("recipe", help="a recipe file, or the name of a shipped recipe (see: pairmill recipes)")
-    run.add_argument("--out", required=True, type=Path, metavar="BUILD", help="the build folder")
-    run.add_argument("--work", type=Path, help="the work folder, shared by builds of one pool (default: BUILD/work)")
+    run.add_argument("--out", required=True, type=place, metavar="BUILD", help="the build folder, or s3://, gs:// URL")
+    run.add_argument("--work", type=place, help="the work folder, shared by builds of one pool (default: BUILD/work)")
     run.add_argument("--pool", help="the pool, in place of the recipe's pool.path")
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a key of the recipe")
     run.add_argument(
@@ -228,13 +229,14 @@ def _validate(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from pairmill.runners.look_commands import show_status
 
-    return show_status(arguments.build)
+    return show_status(open_folder(arguments.build))
 
 
 def _ledger(arguments: argparse.Namespace) -> int:
     from pairmill.runners.look_commands import show_ledger
 
-    return show_ledger(arguments.build, arguments.reason, arguments.limit, arguments.to, arguments.all_reasons)
+    build = open_folder(arguments.build)
+    return show_ledger(build, arguments.reason, arguments.limit, arguments.to, arguments.all_reasons)
 
 
 def _subset(arguments: argparse.Namespace) -> int:

@@ -6,8 +6,6 @@ import logging
 import subprocess
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
 
 from pairmill.runners.quick_beam import quick_beam
 
@@ -17,6 +15,7 @@ with quick_beam():
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from apache_beam.transforms.environments import EmbeddedPythonEnvironment, SubprocessSDKEnvironment
 
+from pairmill.runners.places import note_error
 from pairmill.runners.plain_error import told_plainly
 from pairmill.runners.worker_processes import watched_workers
 from pairmill.sharding.errors import PairmillError
@@ -57,6 +56,6 @@ def run_graph(
                 raise KeyboardInterrupt from error
             if crew.loss:
                 raise PairmillError(crew.loss) from error
-            with suppress(OSError):  # of a full disk, most of all: the error that ended the run is the one to tell
-                (Path(build) / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            # Of a full disk, most of all: the error that ended the run is the one to tell.
+            note_error(build, traceback.format_exc())
             raise told_plainly(error, build) from error

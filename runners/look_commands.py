@@ -12,7 +12,9 @@ from pairmill.pipeline.pool_blocks import PoolBlocks
 from pairmill.pipeline.select_files import MARK
 from pairmill.sharding.commit_log import CommitLog
 from pairmill.sharding.errors import UsageError
-from pairmill.sharding.mds import find_mds
+from pairmill.sharding.mds import FOLDER as MDS
+from pairmill.sharding.mds import SUFFIX
+from pairmill.sharding.mirror import fetched_all, is_there, listed, open_place, shown
 from pairmill.sharding.pair import ROW_BITS
 from pairmill.transforms.judgement import FAILED_RULES
 
@@ -27,13 +29,13 @@ def show_ledger(build: Path, reason: str | None, limit: int | None, out: Path | 
     rows by any of these.
     """
     record = read_build_record(build)
-    files = sorted((build / "ledger").glob("*.parquet"))
+    files = fetched_all(listed(build / "ledger", "*.parquet"))
     if not files:
-        raise UsageError(f"{build} has no ledger yet; pairmill status {build} tells how far it is")
+        raise UsageError(f"{shown(build)} has no ledger yet; pairmill status {shown(build)} tells how far it is")
     frame = pl.concat([pl.read_parquet(file) for file in files])
     if all_reasons and FAILED_RULES not in frame.columns:
         raise UsageError(
-            f"{build} has the first reasons alone; run it to another --out with --set all_reasons=true "
+            f"{shown(build)} has the first reasons alone; run it to another --out with --set all_reasons=true "
             "(the same --work spares what was fetched)"
         )
     if not all_reasons:
@@ -65,21 +67,21 @@ def show_ledger(build: Path, reason: str | None, limit: int | None, out: Path | 
 def show_status(build: Path) -> int:
     """Print how far a build is, from its commit log."""
     record = read_build_record(build)
-    finished = (build / "dataset" / "manifest.json").is_file()
-    fetched = CommitLog(Path(record["work"]) / "log" / record["fetch"]).read()
-    pool = CommitLog(Path(record["work"]) / "log" / record["pool"]).read()
-    shards = len(list((build / "dataset").glob("*.tar")) or find_mds(build / "dataset"))
+    finished = is_there(build / "dataset" / "manifest.json")
+    fetched = CommitLog(open_place(record["work"]) / "log" / record["fetch"]).read()
+    pool = CommitLog(open_place(record["work"]) / "log" / record["pool"]).read()
+    shards = len(listed(build / "dataset", "*.tar") or listed(build / "dataset", f"{MDS}/*/*{SUFFIX}"))
     print(f"recipe   {record['recipe']}")
     print(f"pool     {sum(c.rows for c in pool):,} rows in {len(pool):,} blocks read")
     print(f"fetched  {sum(c.rows for c in fetched):,} images in {len({c.block for c in fetched}):,} blocks")
     for name, store in dict(record.get("scores", {})).items():
-        commits = CommitLog(Path(record["work"]) / "log" / store).read()
+        commits = CommitLog(open_place(record["work"]) / "log" / store).read()
         print(f"scored   {sum({(c.block, c.part): c.rows for c in commits}.values()):,} pairs by {name}")
     for name, store in dict(record.get("words", {})).items():
-        commits = CommitLog(Path(record["work"]) / "log" / store).read()
+        commits = CommitLog(open_place(record["work"]) / "log" / store).read()
         print(f"written  {sum({(c.block, c.part): c.rows for c in commits}.values()):,} rows for the text {name}")
     print(f"shards   {shards:,} written")
-    if (build / MARK).is_file() and not finished:
+    if is_there(build / MARK) and not finished:
         print("selected by the pool's own columns (--steps select); a run of all steps goes on from here")
         return 0
     print("finished" if finished else "not finished: run the same command again to go on")

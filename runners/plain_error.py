@@ -8,7 +8,7 @@ from pairmill.sharding.errors import PairmillError
 
 _WHERE = re.compile(r"^(.*?) \[while running '([^']*)'\]$", re.DOTALL)
 #: Errors whose text is written for people, and says what to do.
-_PLAIN = ("PairmillError", "UsageError", "ManifestError", "PoolError", "FetchAborted")
+_PLAIN = ("PairmillError", "UsageError", "StoreError", "ManifestError", "PoolError", "FetchAborted")
 _RAISED = re.compile(r"^(?:[a-z_][\w.]*\.)?([A-Z]\w*(?:Error|Exception|Aborted|Refused)): (.*)$", re.MULTILINE)
 
 

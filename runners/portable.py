@@ -11,7 +11,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from pairmill.runners.quick_beam import quick_beam
@@ -25,6 +24,7 @@ with quick_beam():
     from apache_beam.runners.portability.portable_runner import PortableRunner
     from apache_beam.runners.runner import PipelineRunner
 
+from pairmill.runners.places import note_error
 from pairmill.runners.plain_error import is_plain, told_plainly
 from pairmill.runners.runner_choice import RunnerChoice
 from pairmill.sharding.errors import PairmillError
@@ -118,8 +118,7 @@ def run_through_job_service(
         raise
     except Exception as error:
         said = traceback.format_exc()
-        with suppress(OSError):
-            (Path(job.build) / "error.txt").write_text(said, encoding="utf-8")
+        note_error(job.build, said)
         raise _told(said, error, choice, greeting, job.build) from error
     finally:
         greeting.withdraw()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,13 @@ from pairmill.pipeline.mixture_report import mixture_lines
 from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.report import funnel_lines, left_lines, score_lines, words_lines
 from pairmill.pipeline.shard_report import plan_lines, shard_lines
+from pairmill.sharding.errors import PairmillError
+from pairmill.sharding.mirror import fetched, fresh_all, is_mirrored, is_there, listed, listed_sizes
+from pairmill.sharding.object_store import is_url
 
 POLL_S = 0.5
+#: A store is asked over the network, and takes something for every question.
+STORE_POLL_S = 5.0
 
 
 class Progress:
@@ -54,22 +60,27 @@ class Progress:
             tail = LogTail(self._job.fetch_store.log.folder)
             scores = [LogTail(run.store.log.folder) for run in self._job.scorers]
             words = [LogTail(run.store.log.folder) for run in self._job.words]
-            while not self._stop.wait(POLL_S):
-                self._show(bar, task, tail, scores, words)
+            poll_s = STORE_POLL_S if is_mirrored(self._job.parts) or is_url(self._job.fetch_store.work) else POLL_S
+            while not self._stop.wait(poll_s):
+                with suppress(PairmillError, OSError):  # of a store that does not answer for a while
+                    self._show(bar, task, tail, scores, words)
 
     def _show(
         self, bar: Bar, task: Any, tail: LogTail, scores: Sequence[LogTail] = (), words: Sequence[LogTail] = ()
     ) -> None:
-        if not self._job.lanes_path.is_file():
+        if not is_there(self._job.lanes_path):
             return
         done = tail.rows()
         scored = sum(each.rows() for each in scores)
         written = sum(each.rows() for each in words)
-        if not self._told:
+        planned = is_there(self._job.parts / "orders.npz")
+        if planned and not self._told:
+            for path in (self._job.parts / "plan.json", self._job.parts / "orders.npz"):
+                fetched(path)
             self._told = plan_lines(self._job, moves_only=not bar.console.is_terminal)
             for line in self._told:
                 bar.console.print(line, highlight=False, soft_wrap=True)
-        shards = len(list(self._job.shard_log.glob("*.json"))) if (self._job.parts / "orders.npz").is_file() else 0
+        shards = len(listed(self._job.shard_log, "*.json")) if planned else 0
         if shards:
             bar.update(task, description="writing shards", completed=shards, total=None, rate="shards")
             return
@@ -102,7 +113,8 @@ class LogTail:
 
     def rows(self) -> int:
         """Rows worked on since the run began."""
-        for path in self._folder.glob("*.jsonl"):
+        sizes = listed_sizes(self._folder, "*.jsonl")
+        for path in fresh_all([path for path, size in sizes.items() if size > self._read.get(path, 0)]):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
                 text = file.read()
@@ -114,7 +126,7 @@ class LogTail:
         return self._rows
 
 
-def print_funnel(report: dict[str, Any], out: Path) -> None:
+def print_funnel(report: dict[str, Any], out: Path | str) -> None:
     """The table at the end of a run."""
     table = Table(title=f"{out}: {report['kept']:,} of {report['pool_rows']:,} pairs kept")
     for name, side in (("stage", "left"), ("reason", "left"), ("rows", "right"), ("share", "right")):

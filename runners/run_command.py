@@ -14,6 +14,7 @@ from pairmill.pipeline.recipe_file import find_recipe
 from pairmill.pipeline.select_build import run_selection
 from pairmill.pipeline.space import check_select_space
 from pairmill.pipeline.space import check_space as require_space
+from pairmill.runners.places import below, open_to_write
 from pairmill.runners.progress import Progress, print_funnel
 from pairmill.runners.quick_beam import quick_beam
 from pairmill.runners.report_command import page_of_run, tell_page
@@ -23,14 +24,16 @@ from pairmill.runners.worker import dismiss, start_worker
 from pairmill.sharding.byte_size import parse_bytes, told_bytes
 from pairmill.sharding.errors import UsageError
 from pairmill.sharding.free_space import least_free_bytes
+from pairmill.sharding.mirror import is_mirrored, shown
+from pairmill.sharding.object_store import is_url
 from pairmill.transforms.pool_choice.choice import Choice
 from pairmill.transforms.spool_drop import SpoolPolicy, dropped_images
 
 
 def run_recipe(
     recipe: str,
-    out: Path,
-    work: Path | None = None,
+    out: Path | str,
+    work: Path | str | None = None,
     pool: str | None = None,
     settings: tuple[str, ...] = (),
     against: tuple[Path, ...] = (),
@@ -43,24 +46,28 @@ def run_recipe(
 ) -> int:
     """Make a dataset, or with ``steps`` ``select`` decide what the pool's columns tell and fetch nothing; returns 0.
 
-    ``runner`` says where the work is done (default: in this process). ``spool``: what becomes of the stored images once
-    the dataset is there, as ``SpoolPolicy.parse`` has it. ``min_free``: a size; with less left on a disk the run stops.
+    ``out`` and ``work`` are folders, or URLs of a store: what all workers see. ``runner`` says where the work is done
+    (default: in this process). ``spool``: what becomes of the stored images once the dataset is there, as
+    ``SpoolPolicy.parse`` has it. ``min_free``: a size; with less left on a disk the run stops.
 
     Raises UsageError before any work, PairmillError for a run that failed.
     """
     runner = runner or RunnerChoice()
     policy, loaded = _spool_policy(spool), load_recipe(find_recipe(recipe), pool, settings, against)
-    work = work or out / "work"
-    prepared = prepare(loaded, out, work, runner.lanes, runner.workers, _least_free(min_free, work))
+    build = open_to_write(out)
+    work = open_to_write(work or below(out, "work"))
+    if policy.kind == "cap" and is_mirrored(work):
+        raise UsageError(f"--spool {spool}: {shown(work)} is a store; keep the images there, or drop them")
+    prepared = prepare(loaded, build, work, runner.lanes, runner.workers, _least_free(min_free, work))
     if runner.is_cluster:
         prepared = greeted(prepared)
     if not quiet and steps != "select":
         _tell_dropped(prepared)
-    if check_space:
+    if check_space and not (is_mirrored(build) or is_mirrored(work)):
         if steps == "select":
-            check_select_space(prepared, out)
+            check_select_space(prepared, build)
         else:
-            require_space(prepared, out, work)
+            require_space(prepared, build, work)
     # The workers load while this process does.
     alone = runner.is_cluster or runner.workers == 1
     started = [] if alone else [start_worker() for _ in range(runner.workers)]
@@ -74,9 +81,9 @@ def run_recipe(
     if not quiet:
         print_funnel(report, out)
         if dropped := report.get("spool_dropped_bytes"):
-            print(f"{work}: {told_bytes(int(str(dropped)))} of stored images dropped (--spool {spool})")
-        if steps == "all":
-            tell_page(out)
+            print(f"{shown(work)}: {told_bytes(int(str(dropped)))} of stored images dropped (--spool {spool})")
+        if steps == "all" and not is_mirrored(build):
+            tell_page(build)
     return 0
 
 
@@ -100,7 +107,9 @@ def _build(
             if "torch" in sys.modules:  # parts of it complain at the end of what nobody took apart
                 gc.unfreeze()
 
-    return run_build(prepared, work, execute, spool, page_of_run)
+    # The page is made of files at hand.
+    show = (lambda build: None) if is_url(prepared.job.build) else page_of_run
+    return run_build(prepared, work, execute, spool, show)
 
 
 def _select(

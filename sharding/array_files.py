@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pairmill.sharding.column_files import attempt_path
+from pairmill.sharding.mirror import fetched, settle
 
 
 def write_arrays(path: Path, **columns: npt.NDArray[Any]) -> None:
@@ -20,12 +21,12 @@ def write_arrays(path: Path, **columns: npt.NDArray[Any]) -> None:
     attempt = attempt_path(path)
     with pa.OSFile(str(attempt), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    attempt.replace(path)
+    settle(attempt, path)
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a file by name, mapped: only what is looked at is read, and they cannot be written to."""
-    with pa.ipc.open_file(pa.memory_map(str(path))) as file:
+    with pa.ipc.open_file(pa.memory_map(str(fetched(path)))) as file:
         batch = file.get_batch(0)
     return {
         name: column.to_numpy(zero_copy_only=True)

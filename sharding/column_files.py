@@ -12,6 +12,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pairmill.sharding.mirror import settle, settle_once
+from pairmill.sharding.network_mount import refresh_folder
 from pairmill.sharding.publish import TEMPORARY_MARK, sync_folder
 
 COMPRESSION = "zstd"
@@ -35,23 +37,38 @@ def publish_once(attempt: Path, final: Path) -> bool:
     """Give ``attempt`` its final name unless somebody else was first; the attempt's own name is gone afterwards.
 
     Returns True when this attempt is the one that counts. A hard link is the test-and-set: unlike a rename it fails
-    where the name exists.
+    where the name exists. In a store it is a conditional put, and the winner's file is here when this returns.
     """
+    won = settle_once(attempt, final)
+    if won is not None:
+        return won
     sync_file(attempt)
     try:
         os.link(attempt, final)
-    except FileExistsError:
-        return False
+    except OSError as error:
+        # A server whose answer was lost is asked again, and then finds the link that it made itself.
+        if not _is_link_of(attempt, final):
+            if isinstance(error, FileExistsError):
+                refresh_folder(final.parent)
+                return False
+            raise
     finally:
         attempt.unlink(missing_ok=True)
     sync_folder(final.parent)
     return True
 
 
+def _is_link_of(attempt: Path, final: Path) -> bool:
+    try:
+        return os.stat(attempt).st_nlink > 1 and os.path.samefile(attempt, final)
+    except FileNotFoundError:
+        return False
+
+
 def replace_file(attempt: Path, final: Path) -> None:
     """Give ``attempt`` its final name, in place of what stood there: for files whose content never differs."""
     sync_file(attempt)
-    os.replace(attempt, final)
+    settle(attempt, final)
     sync_folder(final.parent)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 import polars as pl
 
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
+from pairmill.sharding.mirror import fresh, fresh_all, is_mirrored, listed, remove_files, upload
+from pairmill.sharding.object_store import StoreError
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,17 @@ class CommitLog:
     """The log folder of one step. ``append`` is safe between threads and processes; ``fold`` is for the one driver."""
 
     FOLDED = "folded.parquet"
+    #: A store cannot append: a process's file is put anew with every commit, so it is kept short and then begun anew.
+    MAX_PUT_BYTES = 256 * 1024
+    #: Progress alone reaches a store at most so often.
+    PUT_S = 5.0
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
         self._handle: int | None = None
+        self._path = self._mine = folder  # the name of this process's file, and the file
+        self._put_at = 0.0
 
     def append(self, commits: list[Commit]) -> None:
         """Add lines to this process's own log file, durable when the call returns."""
@@ -58,13 +67,12 @@ class CommitLog:
         """Gather all lines into one table and remove the workers' files; returns every commit. Driver only."""
         self.close()  # an open file that is removed below would swallow later lines
         self.folder.mkdir(parents=True, exist_ok=True)
-        loose_files = sorted(self.folder.glob("*.jsonl"))
+        loose_files = listed(self.folder, "*.jsonl")
         commits = list({(c.block, c.part): c for c in self.read()}.values())
         commits.sort(key=lambda c: (c.block, c.part))
         if loose_files:
             self.replace(commits)
-            for file in loose_files:
-                file.unlink()
+            remove_files(loose_files)
         return commits
 
     def replace(self, commits: list[Commit]) -> None:
@@ -94,7 +102,7 @@ class CommitLog:
                 self._handle = None
 
     def _folded(self) -> list[Commit]:
-        target = self.folder / self.FOLDED
+        target = fresh(self.folder / self.FOLDED)
         if not target.is_file():
             return []
         rows = pl.read_parquet(target).iter_rows()
@@ -102,7 +110,7 @@ class CommitLog:
 
     def _loose(self) -> list[Commit]:
         commits = []
-        for file in sorted(self.folder.glob("*.jsonl")):
+        for file in fresh_all(listed(self.folder, "*.jsonl")):
             for line in file.read_text(encoding="utf-8").splitlines():
                 try:
                     record = json.loads(line)
@@ -117,15 +125,31 @@ class CommitLog:
             if self._handle is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}.jsonl"
-                self._handle = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+                self._path = self.folder / name
+                # In a mirror the final name is that of the store's copy, which every reader fetches anew.
+                mine = attempt_path(self._path) if is_mirrored(self.folder) else self._path
+                self._handle = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+                self._mine = mine
             try:
                 left = text.encode()
                 while left:  # a nearly full disk takes a part, and refuses the next
                     left = left[os.write(self._handle, left) :]
                 if sync:
                     os.fsync(self._handle)
-            except OSError:
+                if self._mine != self._path:
+                    self._put(sync)
+            except (OSError, StoreError):
                 # The line may be torn: the next one must not be written behind it, or it would be lost with it.
                 os.close(self._handle)
                 self._handle = None
                 raise
+
+    def _put(self, sync: bool) -> None:
+        """Have the store's copy of this process's file grow too; a full one is left for a new one."""
+        if sync or time.monotonic() - self._put_at >= self.PUT_S:
+            upload(self._path, self._mine)
+            self._put_at = time.monotonic()
+            assert self._handle is not None
+            if os.fstat(self._handle).st_size >= self.MAX_PUT_BYTES:
+                os.close(self._handle)
+                self._handle = None

@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from pairmill.sharding.column_files import attempt_path
+from pairmill.sharding.mirror import fetched, fetched_all, settle
 
 #: Rows that a lane holds before it writes them out: what bounds its memory, whatever its length.
 ROWS_PER_FILE = 250_000
@@ -52,7 +53,7 @@ class BatchWriter:
             return
         self._writer.close()
         if error is None:
-            self._attempt.replace(self._path)
+            settle(self._attempt, self._path)
         else:
             self._attempt.unlink(missing_ok=True)
 
@@ -108,7 +109,7 @@ def write_partitions(path: Path, frame: pl.DataFrame, partition: npt.NDArray[np.
 def read_batch(path: Path, batch: int) -> pl.DataFrame:
     """One record batch of an Arrow file."""
     # Not mapped into memory: what is mapped counts as this process's own where memory is limited.
-    with pa.OSFile(str(path)) as source:
+    with pa.OSFile(str(fetched(path))) as source:
         frame = pl.from_arrow(pa.Table.from_batches([pa.ipc.open_file(source).get_batch(batch)]))
     assert isinstance(frame, pl.DataFrame)
     return frame
@@ -116,7 +117,7 @@ def read_batch(path: Path, batch: int) -> pl.DataFrame:
 
 def read_columns(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Every record batch of an Arrow file, in order, with these columns alone."""
-    with pa.OSFile(str(path)) as source:
+    with pa.OSFile(str(fetched(path))) as source:
         fields = [pa.ipc.open_file(source).schema.get_field_index(name) for name in columns]
         file = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
         for batch in range(file.num_record_batches):
@@ -127,15 +128,15 @@ def read_columns(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
 
 def read_partition(paths: Sequence[Path], partition: int) -> pl.DataFrame:
     """Batch ``partition`` of every file, one after another in the order of their names."""
-    frames = [read_batch(path, partition) for path in sorted(paths)]
+    frames = [read_batch(path, partition) for path in fetched_all(sorted(paths))]
     return pl.concat(frames) if frames else pl.DataFrame()
 
 
 def read_all(paths: Sequence[Path]) -> pl.DataFrame:
     """Every batch of every file, one after another in the order of their names."""
     frames = []
-    for path in sorted(paths):
-        with pa.OSFile(str(path)) as source:
+    for path in fetched_all(sorted(paths)):
+        with pa.OSFile(str(fetched(path))) as source:
             batches = pa.ipc.open_file(source).num_record_batches
         frames += [read_batch(path, batch) for batch in range(batches)]
     return pl.concat(frames) if frames else pl.DataFrame()

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pairmill.sharding.mirror import make_way, settle
+
 BUFFER_BYTES = 1 << 20
 TEMPORARY_MARK = ".tmp-"
 
@@ -99,6 +101,7 @@ def publishing(path: Path) -> Iterator[HashingWriter]:
     Raises OSError (a full disk, a missing folder); the file that was there before, if any, is then untouched.
     """
     temporary = path.with_name(f"{path.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:12]}")
+    make_way(path)
     try:
         with open(temporary, "xb") as file:
             writer = HashingWriter(file)
@@ -106,7 +109,7 @@ def publishing(path: Path) -> Iterator[HashingWriter]:
             writer.flush()
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        settle(temporary, path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

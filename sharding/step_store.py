@@ -19,6 +19,7 @@ from pairmill.sharding.column_files import (
     write_row_groups,
 )
 from pairmill.sharding.commit_log import Commit, CommitLog
+from pairmill.sharding.mirror import fetched, listed, open_place, remove_files, seen
 from pairmill.sharding.pair import block_name
 from pairmill.sharding.publish import TEMPORARY_MARK
 
@@ -29,6 +30,8 @@ PACK_BLOCKS = 256
 @dataclass(frozen=True)
 class StepStore:
     """The artefacts of one step in a work folder: ``columns/STEP-FINGERPRINT`` and ``log/STEP-FINGERPRINT``.
+
+    ``work`` is a path or a URL: see ``sharding.mirror``.
 
     ``run`` names the run that asks: what earlier runs committed is read once per run and process, and kept.
     """
@@ -46,17 +49,17 @@ class StepStore:
     @property
     def columns_folder(self) -> Path:
         """Where the column files lie."""
-        return Path(self.work) / "columns" / self.name
+        return open_place(self.work) / "columns" / self.name
 
     @property
     def spool_folder(self) -> Path:
         """Where the tars lie that the column files name."""
-        return Path(self.work) / "spool" / self.name
+        return open_place(self.work) / "spool" / self.name
 
     @property
     def log(self) -> CommitLog:
         """The step's commit log, one writer a process."""
-        return _log(str(Path(self.work) / "log" / self.name), self.run)
+        return _log(str(open_place(self.work) / "log" / self.name), self.run)
 
     def snapshot(self, moment: str) -> dict[int, list[Commit]]:
         """What is committed at a moment of the run: block → its parts in order. Do not change it.
@@ -64,7 +67,7 @@ class StepStore:
         The log is read once a process, run and moment: ask under a name that belongs to a point of the run at which
         everything needed is committed (``start``, or a stage that follows a barrier).
         """
-        return _committed(str(Path(self.work) / "log" / self.name), self.run, moment)
+        return _committed(str(open_place(self.work) / "log" / self.name), self.run, moment)
 
     def column_path(self, block: int, part: int = 0) -> Path:
         """The final name of the column file whose first block is ``block``."""
@@ -121,7 +124,10 @@ class StepStore:
         ``count`` gives a commit's counts from its columns, where the step has some.
         """
         final = self.column_path(blocks[0], part)
-        if not final.is_file():
+        try:
+            if not fetched(final).is_file():
+                return None
+        except FileNotFoundError:
             return None
         path = str(final.relative_to(self.columns_folder))
         rows = row_counts(final)
@@ -142,7 +148,8 @@ class StepStore:
         frames: dict[int, pl.DataFrame] = {}
         for path, indices in places.items():
             groups = [commits[index].row_group for index in indices]
-            frames.update(zip(indices, read_row_groups(self.columns_folder / path, groups, columns), strict=True))
+            file = seen(self.columns_folder / path)
+            frames.update(zip(indices, read_row_groups(file, groups, columns), strict=True))
         return pl.concat([frames[index] for index in range(len(commits))])
 
     def remove_unfinished(self) -> None:
@@ -164,12 +171,10 @@ class StepStore:
         for start in range(0, len(loose), PACK_BLOCKS):
             packed.extend(self._pack_file(loose[start : start + PACK_BLOCKS]))
         self.log.replace(sorted(packed, key=lambda c: (c.block, c.part)))
-        for path in sorted({c.path for c in loose}):
-            (self.columns_folder / path).unlink(missing_ok=True)
+        remove_files([self.columns_folder / path for path in sorted({c.path for c in loose})])
         named = {c.path for c in packed}
-        for left in self.columns_folder.glob("pack-*"):  # of packs that were killed before the log named them
-            if left.name not in named:
-                left.unlink()
+        # Of packs that were killed before the log named them.
+        remove_files([left for left in listed(self.columns_folder, "pack-*") if left.name not in named])
 
     def _pack_file(self, commits: list[Commit]) -> list[Commit]:
         first, last = commits[0], commits[-1]

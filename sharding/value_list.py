@@ -15,6 +15,8 @@ import polars as pl
 
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.hex_digits import hex_texts
+from pairmill.sharding.mirror import fetched, open_place
+from pairmill.sharding.object_store import is_url
 
 #: A separator of columns for a reader of tables that is to see one column.
 _NO_TEXT = b"\x01"
@@ -37,10 +39,19 @@ class ListFile:
 def list_file(path: str | Path) -> ListFile:
     """The list in the file at ``path``, which is read once for its digest. Raises ValueError when it cannot be."""
     try:
-        stat = Path(path).stat()
-        return ListFile(str(path), _sha256(str(path), stat.st_size, stat.st_mtime_ns))
+        there = _local(path)
+        stat = there.stat()
+        return ListFile(str(path), _sha256(str(there), stat.st_size, stat.st_mtime_ns))
     except OSError as error:
         raise ValueError(f"there is no list {path} to read ({error.strerror}); name a file that is there") from error
+
+
+def _local(file: str | Path) -> Path:
+    """The file by which this process reads a list, which may be an object of a store."""
+    if not is_url(file):
+        return Path(file)
+    folder, _, name = str(file).rpartition("/")
+    return fetched(open_place(folder) / name)
 
 
 @functools.lru_cache(maxsize=32)
@@ -58,7 +69,7 @@ def read_list(listed: ListFile) -> pl.Series:
     Raises PairmillError when the file is no longer what it was, ValueError when it holds no list.
     """
     try:
-        data = Path(listed.file).read_bytes()
+        data = _local(listed.file).read_bytes()
     except OSError as error:
         raise PairmillError(f"the list {listed.file}: {error.strerror}; put it back and run the same again") from error
     if hashlib.sha256(data).hexdigest() != listed.sha256:

@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from pairmill.pipeline import demo
+from pairmill.sharding.mirror import close_mirrors
 from pairmill.sharding.pair import pair_uid
 
 from .flink_here import FlinkHere, started
@@ -293,11 +294,13 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Server]:
-    """The server, with what a client needs in the environment."""
+    """The server, with what a client needs in the environment, and a cache folder of the test's own."""
     import s3fs
 
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PAIRMILL_CACHE", str(tmp_path / "cache"))
     s3fs.S3FileSystem.clear_instance_cache()
     yield s3_server
+    close_mirrors()
     s3fs.S3FileSystem.clear_instance_cache()

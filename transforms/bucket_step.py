@@ -15,6 +15,7 @@ from pairmill.sharding.column_files import attempt_path
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.exchange import BatchWriter, PartitionWriter, read_batch, read_columns
 from pairmill.sharding.free_space import require_free
+from pairmill.sharding.mirror import fetched_all, listed, settle
 from pairmill.sharding.publish import publish_bytes
 from pairmill.sharding.shard_plan import shard_name, shard_of
 from pairmill.transforms.bucket_order import (
@@ -32,7 +33,7 @@ from pairmill.transforms.embedding_step import EmbeddingColumn, embedding_column
 from pairmill.transforms.job import Job
 from pairmill.transforms.late_selection import read_known
 from pairmill.transforms.sample_rows import lap_rows, sort_keys
-from pairmill.transforms.shard_order import SplitOrder, load_orders, save_orders
+from pairmill.transforms.shard_order import COUNTED, SplitOrder, load_orders, save_orders
 from pairmill.transforms.spool import read_in_order
 from pairmill.transforms.write_step import finished_shard, plan_of
 
@@ -75,18 +76,18 @@ def send_ordered(job: Job, lane: int) -> None:
     attempt = attempt_path(path)
     with attempt.open("wb") as file:
         np.save(file, counts)
-    attempt.replace(path)
+    settle(attempt, path)
 
 
 def count_buckets(job: Job) -> None:
     """When every lane has sent: how many samples each bucket has, and whether and how images are moved."""
     orders = list(load_orders(job.parts / "orders.npz").values())
-    counts = sum(np.load(path, allow_pickle=False) for path in _counts_folder(job).glob("*.npy"))
+    counts = sum(np.load(path, allow_pickle=False) for path in fetched_all(listed(_counts_folder(job), "*.npy")))
     firsts, counted = first_buckets(orders), []
     for order in orders:
         first = firsts[order.split]
         counted.append(order.counted(counts[first : first + len(order.blocks)]) if len(order.blocks) else order)
-    save_orders(job.parts / "orders.npz", counted)
+    save_orders(job.parts / COUNTED, counted)
     plan = plan_of(job)
     parts: Numbers = np.zeros(0, np.int64)
     if plan["two_passes"]:
@@ -111,7 +112,7 @@ def move_images(job: Job, lane: int) -> None:
     wanted = unfinished_buckets(job)
     parts = np.array(plan.parts)
     with _PartFiles(job, lane) as files:
-        for path in sorted((job.parts / ORDERED).glob(f"{lane:06d}-*.arrow")):
+        for path in listed(job.parts / ORDERED, f"{lane:06d}-*.arrow"):
             batches = list(read_columns(path, ("spool", "spool_offset", "stored_bytes")))
             rows = pl.concat([batch.with_columns(bucket=pl.lit(n, pl.Int64)) for n, batch in enumerate(batches)])
             rows = rows.with_row_index("place")
@@ -184,7 +185,7 @@ class _PartFiles:
         for part, (attempt, file) in self._open.items():
             file.close()
             if kind is None:
-                attempt.replace(self._folder / self.name(part))
+                settle(attempt, self._folder / self.name(part))
             else:
                 attempt.unlink(missing_ok=True)
 

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from pairmill.sharding.column_files import attempt_path
+from pairmill.sharding.mirror import fetched, settle
 
 _PLACE_BITS = np.uint64(40)
 
@@ -31,7 +32,7 @@ class CaptionStore:
         table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
         with pa.OSFile(str(attempt), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table, max_chunksize=max(1, table.num_rows))
-        attempt.replace(path)
+        settle(attempt, path)
         return (np.uint64(partition) << _PLACE_BITS) | np.arange(frame.height, dtype=np.uint64)
 
     def take(self, ids: _Ids, columns: list[str] | None = None) -> pl.DataFrame:
@@ -56,4 +57,4 @@ class CaptionStore:
 
 @lru_cache(maxsize=1024)
 def _mapped(path: Path) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    return pa.ipc.open_file(pa.memory_map(str(fetched(path)))).read_all()

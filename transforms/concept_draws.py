@@ -13,6 +13,7 @@ import polars as pl
 from pairmill.sharding.column_files import attempt_path
 from pairmill.sharding.exchange import BatchWriter, read_batch
 from pairmill.sharding.hex_digits import hex_halves
+from pairmill.sharding.mirror import fetched, fetched_all, listed, settle
 from pairmill.sharding.value_list import ListFile, read_list
 from pairmill.transforms.block_frame import read_rows
 from pairmill.transforms.job import Job
@@ -130,7 +131,7 @@ def _matcher_of(listed: ListFile, ignore_case: bool) -> ConceptMatcher:
 
 
 def _counts(job: Job) -> Counts:
-    counts: Counts = np.load(_folder(job) / "counts.npy", allow_pickle=False)
+    counts: Counts = np.load(fetched(_folder(job) / "counts.npy"), allow_pickle=False)
     return counts
 
 
@@ -150,8 +151,8 @@ def _folder(job: Job) -> Path:
 
 def _sum(folder: Path) -> Counts:
     total: Counts | None = None
-    for path in sorted(folder.glob("*.npy")):
-        counts = np.load(path, allow_pickle=False)
+    for path in fetched_all(listed(folder, "*.npy")):
+        counts = np.load(fetched(path), allow_pickle=False)
         total = counts if total is None else total + counts
     assert total is not None  # every lane wrote one
     return total
@@ -162,4 +163,4 @@ def _save(path: Path, counts: Counts) -> None:
     attempt = attempt_path(path)
     with attempt.open("wb") as file:
         np.save(file, counts)
-    attempt.replace(path)
+    settle(attempt, path)

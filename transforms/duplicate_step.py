@@ -17,6 +17,7 @@ import polars as pl
 
 from pairmill.sharding.column_files import attempt_path
 from pairmill.sharding.exchange import BatchWriter, read_batch, write_partitions
+from pairmill.sharding.mirror import fetched, settle
 from pairmill.sharding.publish import publish_bytes
 from pairmill.transforms.duplicate_rank import rank_rows
 from pairmill.transforms.duplicate_settings import DuplicateAction
@@ -191,7 +192,7 @@ def _write_thumbnails(path: Path, column: pl.Series) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     attempt = attempt_path(path)
     attempt.write_bytes(b"".join(column.to_list()))
-    attempt.replace(path)
+    settle(attempt, path)
 
 
 def _all_thumbnails(job: Job, partitions: Sequence[int], rows: int) -> npt.NDArray[np.uint8]:
@@ -200,7 +201,7 @@ def _all_thumbnails(job: Job, partitions: Sequence[int], rows: int) -> npt.NDArr
     attempt = attempt_path(path)
     with attempt.open("wb") as file:
         for partition in partitions:
-            with _thumbnails_of(job, partition).open("rb") as part:
+            with fetched(_thumbnails_of(job, partition)).open("rb") as part:
                 shutil.copyfileobj(part, file, 1 << 20)
-    attempt.replace(path)
+    attempt.replace(path)  # for this task alone: no other worker need ever see it
     return np.memmap(path, dtype=np.uint8, mode="r", shape=(rows, THUMBNAIL_BYTES))

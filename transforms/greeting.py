@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pairmill.sharding.errors import PairmillError
+from pairmill.sharding.mirror import entries, fresh, listed, open_place, remove_tree
 from pairmill.sharding.publish import publish_bytes
 from pairmill.transforms.versions import MODELS, source_digest, versions
 
@@ -39,25 +39,27 @@ class Greeting:
     def folders(self) -> tuple[tuple[str, str, Path], ...]:
         """An option, the folder that it names, and the folder in it where tokens and answers of this run lie."""
         return (
-            ("--out", self.build, Path(self.build) / "parts" / self.run / "workers"),
-            ("--work", self.work, Path(self.work) / f"workers-{self.run}"),
+            ("--out", self.build, open_place(self.build) / "parts" / self.run / "workers"),
+            ("--work", self.work, open_place(self.work) / f"workers-{self.run}"),
         )
 
     def post(self) -> None:
         """Leave the tokens, and remove what a killed run left of its own."""
-        for stale in Path(self.work).glob("workers-*"):
-            shutil.rmtree(stale, ignore_errors=True)
+        work = open_place(self.work)
+        for stale in entries(work):
+            if stale.startswith("workers-"):
+                remove_tree(work / stale)
         for _, _, folder in self.folders:
             folder.mkdir(parents=True, exist_ok=True)
             publish_bytes(folder / _TOKEN, json.dumps({"run": self.run}).encode())
 
     def answers(self) -> int:
         """How many workers have answered so far."""
-        return sum(1 for path in self.folders[0][2].glob("worker-*.json"))
+        return len(listed(self.folders[0][2], "worker-*.json"))
 
     def withdraw(self) -> None:
         """Remove tokens and answers from the work folder; the build's go with its other parts."""
-        shutil.rmtree(self.folders[1][2], ignore_errors=True)
+        remove_tree(self.folders[1][2])
 
 
 def told_versions() -> dict[str, str]:
@@ -99,7 +101,7 @@ def differences(submitter: Mapping[str, str], worker: Mapping[str, str]) -> list
 
 def _answer_in(folder: Path, told: str, me: str) -> None:
     try:
-        token = (folder / _TOKEN).read_bytes()
+        token = fresh(folder / _TOKEN).read_bytes()
     except OSError as error:
         raise PairmillError(
             f"{me} does not see in {told} what the one who submits wrote there ({error.strerror}): it must be a folder "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pairmill.filters.rule import Rule
 from pairmill.sharding.embeddings import EmbeddingFormat
+from pairmill.sharding.mirror import listed, open_place
 from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.duplicate_settings import DuplicateSettings
 from pairmill.transforms.fetch.settings import FetchSettings
@@ -35,6 +36,7 @@ from pairmill.transforms.words_run import WordsRun
 @dataclass(frozen=True, eq=False)  # equal by identity, so that caches can be keyed by it
 class Job:
     """One build. ``run`` names this attempt at it; ``lanes`` is how many lanes to cut the pool into, one a worker.
+    ``build`` is a path or a URL (see ``sharding.mirror``).
 
     ``scorers`` are those that run, in the recipe's order; ``embedders`` are the scorers, by name, whose image
     embeddings heads read, which may be others. ``words`` are the steps that write texts, ``word_scores`` measure these
@@ -132,22 +134,22 @@ class Job:
     @property
     def parts(self) -> Path:
         """Files that live as long as the attempt: exchanged rows, verdicts, plans."""
-        return Path(self.build) / "parts" / self.run
+        return open_place(self.build) / "parts" / self.run
 
     @property
     def shard_log(self) -> Path:
         """Which shards are finished, across the attempts at this build."""
-        return Path(self.build) / "parts" / "shards"
+        return open_place(self.build) / "parts" / "shards"
 
     @property
     def dataset(self) -> Path:
         """What a trainer will read."""
-        return Path(self.build) / "dataset"
+        return open_place(self.build) / "dataset"
 
     @property
     def ledger(self) -> Path:
         """The verdict of every pool row."""
-        return Path(self.build) / "ledger"
+        return open_place(self.build) / "ledger"
 
     @property
     def lanes_path(self) -> Path:
@@ -164,4 +166,4 @@ class Job:
 
     def all_exchanged(self, kind: str) -> list[Path]:
         """Every file of exchanged rows of one kind, in order; ask after a barrier."""
-        return sorted((self.parts / kind).glob("*.arrow"))
+        return listed(self.parts / kind, "*.arrow")

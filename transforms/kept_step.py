@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 
 import polars as pl
 
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
 from pairmill.sharding.exchange import read_batch, read_partition
+from pairmill.sharding.mirror import open_place
 from pairmill.sharding.pair import block_name
 from pairmill.sharding.publish import publish_bytes, sum_file
 from pairmill.transforms.block_frame import of_blocks, read_fetched
@@ -34,7 +34,7 @@ def kept_name(job: Job, number: int) -> str:
 
 def write_kept(job: Job, number: int) -> None:
     """Write one file of the index, when the ledger is closed; its sum and rows go to ``parts``, for the seal."""
-    path = Path(job.build) / FOLDER / kept_name(job, number)
+    path = open_place(job.build) / FOLDER / kept_name(job, number)
     path.parent.mkdir(parents=True, exist_ok=True)
     attempt = attempt_path(path)
     rows = write_row_groups(attempt, _frames(job, number))

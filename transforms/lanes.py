@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pairmill.sharding.column_files import attempt_path
+from pairmill.sharding.mirror import fetched, settle
 
 #: One partition of narrow rows (about 100 bytes each while they are sorted) stays well under 100 MB.
 ROWS_PER_PARTITION = 500_000
@@ -116,11 +117,11 @@ def save_lanes(path: Path, plan: LanePlan) -> None:
             starts=plan.starts,
             partitions=plan.partitions,
         )
-    attempt.replace(path)
+    settle(attempt, path)
 
 
 @lru_cache(maxsize=4)
 def load_lanes(path: Path) -> LanePlan:
     """Read a plan; one file is read once a process (its path holds the run's name, so it never changes)."""
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(fetched(path), allow_pickle=False) as file:
         return LanePlan(file["blocks"], file["rows"], file["batches"], file["starts"], int(file["partitions"]))

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pairmill.sharding.column_files import attempt_path
+from pairmill.sharding.mirror import settle
 from pairmill.transforms.concept_draws import kept_concepts, save_kept
 from pairmill.transforms.job import Job
 from pairmill.transforms.late_selection import living
@@ -50,7 +51,7 @@ class MixtureCount:
         path.parent.mkdir(parents=True, exist_ok=True)
         attempt = attempt_path(path)
         _summed(self._groups).write_parquet(attempt)
-        attempt.replace(path)
+        settle(attempt, path)
         if self._concepts is not None:
             save_kept(self._job, lane, self._concepts)
 

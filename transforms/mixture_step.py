@@ -16,6 +16,7 @@ import polars as pl
 
 from pairmill.sharding.column_files import attempt_path
 from pairmill.sharding.hex_digits import hex_halves
+from pairmill.sharding.mirror import settle
 from pairmill.sharding.publish import publish_bytes
 from pairmill.transforms.concept_draws import rejected_by_concepts
 from pairmill.transforms.job import Job
@@ -259,7 +260,7 @@ def _save(path: Path, frame: pl.DataFrame) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     attempt = attempt_path(path)
     frame.write_parquet(attempt)
-    attempt.replace(path)
+    settle(attempt, path)
 
 
 @lru_cache(maxsize=8)

@@ -13,6 +13,7 @@ import polars as pl
 
 from pairmill.sharding.column_files import attempt_path
 from pairmill.sharding.hex_digits import hex_halves
+from pairmill.sharding.mirror import settle
 from pairmill.transforms.block_frame import read_rows
 from pairmill.transforms.job import Job
 from pairmill.transforms.selection.cut import before_cut, find_cuts
@@ -57,7 +58,7 @@ def write_cuts(job: Job, number: int, cuts: pl.DataFrame) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     attempt = attempt_path(path)
     cuts.write_parquet(attempt)
-    attempt.replace(path)
+    settle(attempt, path)
 
 
 def with_cuts(job: Job, frame: pl.DataFrame) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from pairmill.sharding.column_files import attempt_path
 from pairmill.sharding.embeddings import HALF, EmbeddingFormat, stored_rows
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.exchange import BatchWriter, PartitionWriter, read_all, read_batch, read_partition
+from pairmill.sharding.mirror import fetched, settle
 from pairmill.sharding.publish import publish_bytes
 from pairmill.transforms.duplicate_rank import rank_rows
 from pairmill.transforms.duplicates.clusters import Centroids, clusters_to_visit, train_clusters
@@ -93,7 +94,7 @@ def train(job: Job) -> None:
     attempt = attempt_path(path)
     with attempt.open("xb") as file:
         np.save(file, centroids)
-    attempt.replace(path)
+    settle(attempt, path)
 
 
 def visit(job: Job, lane: int) -> None:
@@ -252,7 +253,7 @@ def _mapped(job: Job, width: int) -> Any:
 
 
 def _centroids(job: Job) -> Vectors:
-    centroids: Vectors = np.load(job.parts / "centroids.npy", allow_pickle=False)
+    centroids: Vectors = np.load(fetched(job.parts / "centroids.npy"), allow_pickle=False)
     return centroids
 
 

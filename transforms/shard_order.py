@@ -20,11 +20,14 @@ import numpy.typing as npt
 from pairmill.sharding.column_files import attempt_path
 from pairmill.sharding.load_plan import ShardChoice, Training, choose_shards
 from pairmill.sharding.machine_memory import memory_bytes
+from pairmill.sharding.mirror import settle
 from pairmill.sharding.shard_formats import Format
 from pairmill.sharding.shard_plan import TARGET_BYTES, Layout, shard_count
 from pairmill.sharding.shuffle import mix
 from pairmill.transforms.shard_groups import ShardGroups
 
+#: The orders once the samples of each bucket are counted.
+COUNTED = "counted.npz"
 _ORDER = re.compile(r"global|blocks:[1-9][0-9]*")
 
 
@@ -214,11 +217,13 @@ def save_orders(path: Path, orders: list[SplitOrder]) -> None:
         arrays[f"{order.split}.values"] = np.array(json.dumps(order.values))
     with attempt.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-    attempt.replace(path)
+    settle(attempt, path)
 
 
 def load_orders(path: Path) -> dict[str, SplitOrder]:
-    """Read what ``save_orders`` wrote, by split."""
+    """Read what ``save_orders`` wrote, by split; where samples were counted since, as they were counted."""
+    counted = path.with_name(COUNTED)  # a file of its own: what other machines have read does not change
+    path = counted if counted.is_file() else path
     with np.load(path, allow_pickle=False) as file:
         return {
             str(split): SplitOrder(

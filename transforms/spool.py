@@ -16,6 +16,7 @@ import polars as pl
 from pairmill.sharding.commit_log import Commit
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.free_space import lacking
+from pairmill.sharding.mirror import fetched, is_there, listed, remove_file, remove_files, seen, shown, upload
 from pairmill.sharding.pair import ROW_BITS, block_name
 from pairmill.sharding.publish import sync_folder
 from pairmill.sharding.step_store import StepStore
@@ -110,7 +111,9 @@ class SpoolSink:
         sync_folder(self._path.parent)  # the column file must not outlive the name that it tells
         frame = pl.DataFrame(self._rows, schema=FETCH_COLUMNS).sort("row_id")
         counts = fetch_counts(frame)
-        if not counts.get("ok"):
+        if counts.get("ok"):
+            upload(self._path)
+        else:
             self._path.unlink()
         self._store.commit(
             [self._block],
@@ -118,7 +121,7 @@ class SpoolSink:
             part=self._part,
             seconds=time.monotonic() - self._started,
             counts=counts,
-            on_loss=lambda: self._path.unlink(missing_ok=True),
+            on_loss=lambda: remove_file(self._path),
         )
 
     def abort(self) -> None:
@@ -130,8 +133,8 @@ class SpoolSink:
             self.close()
             return
         self._file.close()
-        if not self._store.column_path(self._block, self._part).is_file():
-            self._path.unlink(missing_ok=True)
+        if not is_there(self._store.column_path(self._block, self._part)):
+            remove_file(self._path)
 
 
 def fetch_counts(frame: pl.DataFrame) -> dict[str, int]:
@@ -161,14 +164,14 @@ def find_orphans(store: StepStore, commits: Iterable[Commit]) -> list[Path]:
     """
     committed = {(commit.block, commit.part): commit for commit in commits}
     found: dict[tuple[int, int], list[Path]] = defaultdict(list)
-    for tar in store.spool_folder.glob("*/*.p*.*.tar"):
+    for tar in listed(store.spool_folder, "*/*.p*.*.tar"):
         found[tar_place(tar)].append(tar)
     orphans: list[Path] = []
     for place, tars in found.items():
         commit = committed.get(place)
         if commit is None:
             # Published, and not yet in the log, is committed too.
-            if not store.column_path(*place).is_file() and _takes_name(store, *place):
+            if not is_there(store.column_path(*place)) and _takes_name(store, *place):
                 orphans += tars
         elif is_dropped(commit):
             orphans += tars
@@ -181,8 +184,7 @@ def find_orphans(store: StepStore, commits: Iterable[Commit]) -> list[Path]:
 def remove_orphans(store: StepStore, commits: Iterable[Commit]) -> int:
     """Remove the tars that ``find_orphans`` finds; returns how many. Driver only."""
     orphans = find_orphans(store, commits)
-    for tar in orphans:
-        tar.unlink(missing_ok=True)
+    remove_files(orphans)
     return len(orphans)
 
 
@@ -202,11 +204,11 @@ def open_spool(store: StepStore, name: str) -> int:
     """A file descriptor to read a spool tar with; raises PairmillError where it is missing."""
     path = spool_path(store, name)
     try:
-        return os.open(path, os.O_RDONLY)
+        return os.open(seen(path), os.O_RDONLY)
     except FileNotFoundError:
         raise PairmillError(
-            f"{path} is missing: the spool was changed by hand; pairmill gc {store.work} --yes notes what is gone, "
-            "then the same command fetches it anew"
+            f"{shown(path)} is missing: the spool was changed by hand; pairmill gc {store.work} --yes notes what is "
+            "gone, then the same command fetches it anew"
         ) from None
 
 
@@ -250,7 +252,7 @@ def _in_order(
 
 
 def _open_moved(folder: Path, name: str) -> int:
-    return os.open(folder / name, os.O_RDONLY)
+    return os.open(fetched(folder / name), os.O_RDONLY)
 
 
 def _read_moved(folder: Path, name: str, handle: int, offset: int, size: int) -> bytes:
@@ -281,7 +283,7 @@ def read_stored(store: StepStore, name: str, handle: int, offset: int, size: int
     image = os.pread(handle, size, offset)
     if len(image) != size:
         raise PairmillError(
-            f"{spool_path(store, name)} ends before the image of {size} bytes at byte {offset}: the spool is "
+            f"{shown(spool_path(store, name))} ends before the image of {size} bytes at byte {offset}: the spool is "
             f"damaged; remove it, then pairmill gc {store.work} --yes notes that it is gone and the same command "
             "fetches it anew"
         )

@@ -13,9 +13,11 @@ from typing import Literal
 
 from pairmill.sharding.byte_size import parse_bytes
 from pairmill.sharding.commit_log import Commit
+from pairmill.sharding.mirror import listed, listed_sizes
 from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.spool import DROPPED, DROPPED_BYTES, is_dropped, remove_orphans, tar_place
 
+_TARS = "*/*.p*.*.tar"
 #: A block and a part of it.
 Place = tuple[int, int]
 
@@ -67,7 +69,7 @@ def apply_policy(store: StepStore, policy: SpoolPolicy, kept_rows: Callable[[], 
 def spool_tars(store: StepStore) -> dict[Place, list[Path]]:
     """The tars of each part of each block."""
     found: dict[Place, list[Path]] = {}
-    for tar in sorted(store.spool_folder.glob("*/*.p*.*.tar")):
+    for tar in listed(store.spool_folder, _TARS):
         found.setdefault(tar_place(tar), []).append(tar)
     return found
 
@@ -89,8 +91,8 @@ def drop_parts(store: StepStore, places: Collection[Place]) -> Dropped:
     """Mark parts as dropped, then remove their tars; a kill in between leaves tars that the next run removes."""
     if not places:
         return Dropped()
-    tars = spool_tars(store)
-    size = sum(_size(tars.get(place, ())) for place in places)
+    tars, sizes = spool_tars(store), listed_sizes(store.spool_folder, _TARS)
+    size = sum(sizes.get(tar, 0) for place in places for tar in tars.get(place, ()))
     commits = store.log.fold()
     chosen = set(places)
     marked = [_marked(commit) if (commit.block, commit.part) in chosen else commit for commit in commits]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pairmill.sharding.column_files import attempt_path
 from pairmill.sharding.embeddings import HALF
+from pairmill.sharding.mirror import fetched, settle
 
 _PLACE_BITS = 40
 
@@ -44,7 +45,7 @@ class VectorWriter:
     ) -> None:
         self._file.close()
         if error is None:
-            self._attempt.replace(self._path)
+            settle(self._attempt, self._path)
         else:
             self._attempt.unlink(missing_ok=True)
 
@@ -68,7 +69,7 @@ class MappedVectors:
 
 @lru_cache(maxsize=256)
 def _mapped(path: Path, width: int) -> Vectors:
-    rows = os.stat(path).st_size // (width * HALF.itemsize)
+    rows = os.stat(fetched(path)).st_size // (width * HALF.itemsize)
     return np.memmap(path, dtype=HALF, mode="r", shape=(rows, width))
 
 

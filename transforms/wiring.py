@@ -12,6 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from pairmill.transforms.at_hand import at_hand
 from pairmill.transforms.bucket_step import count_buckets, move_images, send_ordered
 from pairmill.transforms.caption_merge import send_captions
 from pairmill.transforms.caption_step import measure_captions
@@ -324,7 +325,8 @@ class _LaySpans:
         self.choice = choice
 
     def __call__(self, done: list[Any]) -> list[tuple[int, ...]]:
-        lay_spans(self.choice)
+        with at_hand(self.choice.job, "lay_spans"):
+            lay_spans(self.choice)
         return next(steps_of(self.choice)).calls(self.choice)
 
 
@@ -333,7 +335,8 @@ class _Numbers:
         self.choice, self.step = choice, step
 
     def __call__(self, done: list[int]) -> list[tuple[int, ...]]:
-        return self.step.calls(self.choice)
+        with at_hand(self.choice.job, f"begin {self.step.name}"):
+            return self.step.calls(self.choice)
 
 
 class _LayOut:
@@ -341,7 +344,8 @@ class _LayOut:
         self.job = job
 
     def __call__(self, read: list[int]) -> list[int]:
-        return lay_out(self.job)
+        with at_hand(self.job, "lay_out"):
+            return lay_out(self.job)
 
 
 class _Lanes:
@@ -349,12 +353,14 @@ class _Lanes:
         self.job = job
 
     def __call__(self, done: list[int]) -> list[int]:
-        return list(range(self.job.lane_plan().lanes))
+        with at_hand(self.job, "lanes"):
+            return list(range(self.job.lane_plan().lanes))
 
 
 class _Partitions(_Lanes):
     def __call__(self, done: list[int]) -> list[int]:
-        plan = self.job.lane_plan()
+        with at_hand(self.job, "lanes"):
+            plan = self.job.lane_plan()
         return list(range(plan.partitions)) if plan.lanes else []
 
 
@@ -374,7 +380,8 @@ class _KeptFiles(_Lanes):
     """The files of the index of kept pairs."""
 
     def __call__(self, done: list[Any]) -> list[int]:
-        return kept_files(self.job)
+        with at_hand(self.job, "kept files"):
+            return kept_files(self.job)
 
 
 class _One:
@@ -387,14 +394,16 @@ class _Plan:
         self.job = job
 
     def __call__(self, closed: list[int]) -> list[Any]:
-        return plan_shards(self.job)
+        with at_hand(self.job, "plan_shards"):
+            return plan_shards(self.job)
 
 
 class _PlanFirst(_Lanes):
     """The lanes, when shards are planned."""
 
     def __call__(self, closed: list[int]) -> list[int]:
-        plan_shards(self.job)
+        with at_hand(self.job, "plan_shards"):
+            plan_shards(self.job)
         return super().__call__([])
 
 
@@ -402,7 +411,8 @@ class _Planned(_Lanes):
     """The runs of shards that were planned before."""
 
     def __call__(self, done: list[Any]) -> list[Any]:
-        return shard_runs(self.job)
+        with at_hand(self.job, "shard_runs"):
+            return shard_runs(self.job)
 
 
 def _on_worker(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -421,52 +431,60 @@ def _on_worker(call: Callable[..., Any]) -> Callable[..., Any]:
 
 @_on_worker
 def _read(segment: Segment, job: Job) -> int:
-    read_pool_segment(job, segment)
+    with at_hand(job, "read pool"):
+        read_pool_segment(job, segment)
     return segment.file
 
 
 @_on_worker
 def _call(number: int, step: Callable[[Job, int], None], job: Job) -> int:
-    step(job, number)
+    with at_hand(job, step.__qualname__):
+        step(job, number)
     return number
 
 
 @_on_worker
 def _call_step(numbers: tuple[int, ...], step: Step, choice: Choice) -> int:
-    return step.call(choice, numbers)
+    with at_hand(choice.job, step.name):
+        return step.call(choice, numbers)
 
 
 @_on_worker
 def _call_numbered(lane: int, step: Callable[[Job, int, int], None], job: Job, number: int) -> int:
-    step(job, lane, number)
+    with at_hand(job, f"{step.__qualname__} {number}"):
+        step(job, lane, number)
     return lane
 
 
 @_on_worker
 def _alone(number: int, step: Callable[[Job], None], job: Job) -> int:
-    step(job)
+    with at_hand(job, step.__qualname__):
+        step(job)
     return number
 
 
 @_on_worker
 def _cut(number: int, job: Job, selection: int) -> int:
-    cut(job, selection)
+    with at_hand(job, f"cut {selection}"):
+        cut(job, selection)
     return number
 
 
 @_on_worker
 def _call_or_pass(number: int, step: Callable[[Job, int], None], job: Job) -> int:
     if number != NOTHING:
-        step(job, number)
+        _call(number, step, job)
     return number
 
 
 @_on_worker
 def _find_near(number: int, job: Job) -> int:
-    find_near(job)
+    with at_hand(job, "find_near"):
+        find_near(job)
     return number
 
 
 @_on_worker
 def _write(run: Any, job: Job) -> int:
-    return write_shards(job, run)
+    with at_hand(job, "write_shards"):
+        return write_shards(job, run)

@@ -16,6 +16,7 @@ from pairmill.sharding.column_files import attempt_path, replace_file, write_row
 from pairmill.sharding.exchange import read_all
 from pairmill.sharding.free_space import require_free
 from pairmill.sharding.mds import payload_bytes
+from pairmill.sharding.mirror import fresh, size_of
 from pairmill.sharding.publish import FileSum, publish_bytes, sum_file
 from pairmill.sharding.shard import (
     CAPTION_EXTENSION,
@@ -137,9 +138,9 @@ def finished_shard(job: Job, name: str, plan: str) -> ShardInfo | None:
     """What an earlier attempt at this plan wrote under ``name``, if it finished it and the file is still that long."""
     mark = job.shard_log / f"{name}.json"
     try:
-        record = json.loads(mark.read_text(encoding="utf-8"))
+        record = json.loads(fresh(mark).read_text(encoding="utf-8"))
         info = ShardInfo.from_dict(record["shard"])
-        whole = all((job.dataset / file.name).stat().st_size == file.bytes for file in info.files)
+        whole = all(size_of(job.dataset / file.name) == file.bytes for file in info.files)
         if record["plan"] == plan and whole:
             return info
     except (OSError, ValueError, KeyError):

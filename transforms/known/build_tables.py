@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pairmill.sharding.errors import PairmillError
+from pairmill.sharding.mirror import upload_folder
 from pairmill.sharding.publish import sum_file
 from pairmill.transforms.duplicates.pictures import NearSettings
 from pairmill.transforms.known.evaluation_index import pictures_of
@@ -38,6 +39,7 @@ def write_build_tables(folder: Path, builds: Sequence[EarlierBuild], rows_per_ta
             for frame in frames:
                 zeros = np.zeros(frame.height, dtype=np.uint32)
                 pictures.add(pictures_of(frame), zeros, zeros)
+    upload_folder(folder)
 
 
 class BuildTables:

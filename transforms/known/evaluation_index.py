@@ -16,6 +16,7 @@ from pairmill.sharding.column_files import write_row_groups
 from pairmill.sharding.embeddings import unpack_fp16
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.hex_digits import hex_halves
+from pairmill.sharding.mirror import upload_folder
 from pairmill.transforms.duplicates.pictures import Pictures
 from pairmill.transforms.known.caption_table import CaptionTable, write_caption_table
 from pairmill.transforms.known.evaluation_set import Decontamination
@@ -68,6 +69,7 @@ def write_evaluation_index(
     items = pl.concat(named) if named else _no_names()
     write_row_groups(folder / "items.parquet", [items])
     (folder / "index.json").write_text(json.dumps({"width": width}), encoding="utf-8")
+    upload_folder(folder)
 
 
 class EvaluationIndex:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pairmill.sharding.column_files import attempt_path
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.hex_digits import hex_halves
+from pairmill.sharding.mirror import fetched, listed, settle
 from pairmill.sharding.value_list import ListFile, list_file
 from pairmill.transforms.selection.order import shuffled
 
@@ -63,8 +64,8 @@ def write_runs(listed: ListFile, folder: Path, rows_per_run: int = ROWS_PER_RUN)
 def open_weights(folder: Path) -> list[tuple[npt.NDArray[np.generic], ...]]:
     """The columns of every run, mapped from disk."""
     runs = []
-    for path in sorted(folder.glob("*.arrow")):
-        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+    for path in listed(folder, "*.arrow"):
+        batch = pa.ipc.open_file(pa.memory_map(str(fetched(path)))).get_batch(0)
         runs.append(tuple(batch.column(name).to_numpy(zero_copy_only=True) for name in _COLUMNS))
     return runs
 
@@ -196,4 +197,4 @@ def _write(piece: pl.DataFrame, path: Path) -> None:
     attempt = attempt_path(path)
     with pa.OSFile(str(attempt), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks(), max_chunksize=max(1, table.num_rows))
-    attempt.replace(path)
+    settle(attempt, path)

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from pairmill.sharding.column_files import attempt_path
+from pairmill.sharding.mirror import fetched, listed, settle
 from pairmill.transforms.selection.kth import Array, Part
 from pairmill.transforms.selection.order import PLACE
 
@@ -47,7 +48,7 @@ class RunWriter:
         attempt = attempt_path(path)
         with pa.OSFile(str(attempt), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table.combine_chunks(), max_chunksize=max(1, table.num_rows))
-        attempt.replace(path)
+        settle(attempt, path)
         self._held, self._rows = [], 0
         self._written += 1
 
@@ -61,8 +62,8 @@ class RunWriter:
 
 def read_runs(folder: Path) -> Iterator[Part]:
     """Every run of a folder, mapped from disk."""
-    for path in sorted(folder.glob("*.arrow")):
-        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+    for path in listed(folder, "*.arrow"):
+        batch = pa.ipc.open_file(pa.memory_map(str(fetched(path)))).get_batch(0)
         group, key, high, low = (batch.column(name).to_numpy(zero_copy_only=True) for name in COLUMNS)
         yield Part(group, key, partial(_both, high, low))
 

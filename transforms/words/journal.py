@@ -8,30 +8,32 @@ from __future__ import annotations
 import json
 import os
 import time
-from pathlib import Path
 
+from pairmill.sharding.mirror import fresh, is_mirrored, open_place, remove_file, upload
 from pairmill.sharding.pair import block_name
 from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.words.request import TextAnswer
 
 #: Lines are made durable at most so often; a killed process loses none, a machine without power those of this time.
 _SYNC_S = 1.0
+#: A store gets the whole journal of a batch so often; a machine that is lost loses the answers of this time.
+_PUT_S = 10.0
 
 
 class AnswerJournal:
     """The answers of one batch of blocks by the digest of their request; use it as a context."""
 
     def __init__(self, store: StepStore, first_block: int) -> None:
-        folder = Path(store.work) / "journal" / store.name
+        folder = open_place(store.work) / "journal" / store.name
         name = block_name(first_block)
         self._path = folder / name[:-2] / f"{name}.jsonl"
         self._handle: int | None = None
-        self._synced = time.monotonic()
+        self._synced = self._put = time.monotonic()
 
     def read(self) -> dict[str, TextAnswer]:
         """What was answered before; a line that a killed run left unfinished is passed over."""
         found: dict[str, TextAnswer] = {}
-        if not self._path.is_file():
+        if not fresh(self._path).is_file():
             return found
         for line in self._path.read_text(encoding="utf-8").splitlines():
             try:
@@ -56,11 +58,14 @@ class AnswerJournal:
         if time.monotonic() - self._synced > _SYNC_S:
             os.fsync(self._handle)
             self._synced = time.monotonic()
+        if is_mirrored(self._path) and time.monotonic() - self._put > _PUT_S:
+            upload(self._path, self._path)
+            self._put = time.monotonic()
 
     def remove(self) -> None:
         """The answers are committed: nobody needs the journal."""
         self.close()
-        self._path.unlink(missing_ok=True)
+        remove_file(self._path)
 
     def close(self) -> None:
         """Make durable what was added."""
@@ -68,6 +73,7 @@ class AnswerJournal:
             os.fsync(self._handle)
             os.close(self._handle)
             self._handle = None
+            upload(self._path, self._path)
 
     def _end_torn_line(self) -> None:
         """Behind a line without an end the next one would be lost with it."""
