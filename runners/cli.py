@@ -134,6 +134,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         metavar="keep|drop|cap:SIZE",
         help="what becomes of the stored images once the dataset is there (default: keep, for later builds)",
     )
+    run.add_argument("--publish", metavar="URL", help="copy the dataset to a store when it is done (see: publish)")
     run.add_argument("--quiet", action="store_true", help="no progress bar and no table")
     add_runner_arguments(run)
     run.set_defaults(command=_run)
@@ -211,6 +212,7 @@ def _run(arguments: argparse.Namespace) -> int:
         steps=arguments.steps,
         spool=arguments.spool,
         min_free=arguments.min_free,
+        publish_to=arguments.publish,
     )
 
 

@@ -12,7 +12,7 @@ from pairmill.transforms.publish_dataset import publish_dataset
 _TOLD = {"sum": "by the store's own sums", "bytes": "by reading them again", "size": "by size alone"}
 
 
-def publish(dataset: Path, url: str, streams: int, recheck: bool, quiet: bool) -> int:
+def publish(dataset: Path, url: str, streams: int = 16, recheck: bool = False, quiet: bool = False) -> int:
     """Copy the dataset, say how fast and how the copies were compared; returns the exit code."""
     try:
         settings = CopySettings(streams=streams, recheck=recheck)

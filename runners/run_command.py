@@ -43,12 +43,14 @@ def run_recipe(
     steps: str = "all",
     spool: str = "keep",
     min_free: str | None = None,
+    publish_to: str | None = None,
 ) -> int:
     """Make a dataset, or with ``steps`` ``select`` decide what the pool's columns tell and fetch nothing; returns 0.
 
     ``out`` and ``work`` are folders, or URLs of a store: what all workers see. ``runner`` says where the work is done
     (default: in this process). ``spool``: what becomes of the stored images once the dataset is there, as
     ``SpoolPolicy.parse`` has it. ``min_free``: a size; with less left on a disk the run stops.
+    ``publish_to``: a URL that the dataset is copied to in the end.
 
     Raises UsageError before any work, PairmillError for a run that failed.
     """
@@ -59,6 +61,8 @@ def run_recipe(
     if policy.kind == "cap" and is_mirrored(work):
         raise UsageError(f"--spool {spool}: {shown(work)} is a store; keep the images there, or drop them")
     prepared = prepare(loaded, build, work, runner.lanes, runner.workers, _least_free(min_free, work))
+    if publish_to is not None:
+        _check_publishing(publish_to, steps, build)
     if runner.is_cluster:
         prepared = greeted(prepared)
     if not quiet and steps != "select":
@@ -84,7 +88,24 @@ def run_recipe(
             print(f"{shown(work)}: {told_bytes(int(str(dropped)))} of stored images dropped (--spool {spool})")
         if steps == "all" and not is_mirrored(build):
             tell_page(build)
-    return 0
+    return 0 if publish_to is None else _publish(build, publish_to, quiet)
+
+
+def _check_publishing(url: str, steps: str, build: Path) -> None:
+    """A store that cannot be reached is told before the work, not after it."""
+    if steps == "select":
+        raise UsageError("--publish: a run that only selects makes no dataset")
+    if is_mirrored(build):
+        raise UsageError(f"--publish: the dataset is in a store already, {shown(build)}; pairmill stage-in copies it")
+    from pairmill.transforms.publish_dataset import check_target  # with fsspec: not for runs that publish nothing
+
+    check_target(url)
+
+
+def _publish(build: Path, url: str, quiet: bool) -> int:
+    from pairmill.runners.publish_command import publish
+
+    return publish(build, url, quiet=quiet)
 
 
 def _build(

@@ -48,12 +48,8 @@ def publish_dataset(
         raise UsageError(f"{dataset}: {faults[0]}; shard-stats --verify lists all faults")
     raw = (dataset / MANIFEST_NAME).read_bytes()
     started = time.monotonic()
-    store, root = open_store(url)
     known = {file.name: file for file in manifest.files}
-    if is_hub_repository(store, root):
-        target: StoreTarget | HubTarget = HubTarget(store, root, url)
-    else:
-        target = StoreTarget(store, root, url)
+    target = _target(url)
     found = target.find()
     if MANIFEST_NAME in found and target.read(MANIFEST_NAME) != raw:
         raise UsageError(f"{url} holds another dataset; choose another folder, or remove it")
@@ -86,6 +82,16 @@ def publish_dataset(
         seconds=time.monotonic() - started,
         compared=dict(compared),
     )
+
+
+def check_target(url: str) -> None:
+    """Look at a folder that a dataset is to be copied to later; raises UsageError where it cannot be listed."""
+    _target(url).find()
+
+
+def _target(url: str) -> StoreTarget | HubTarget:
+    store, root = open_store(url)
+    return HubTarget(store, root, url) if is_hub_repository(store, root) else StoreTarget(store, root, url)
 
 
 def _copy(
