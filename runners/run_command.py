@@ -61,8 +61,7 @@ def run_recipe(
     if policy.kind == "cap" and is_mirrored(work):
         raise UsageError(f"--spool {spool}: {shown(work)} is a store; keep the images there, or drop them")
     prepared = prepare(loaded, build, work, runner.lanes, runner.workers, _least_free(min_free, work))
-    if publish_to is not None:
-        _check_publishing(publish_to, steps, build)
+    _check_publishing(publish_to, steps, build)
     if runner.is_cluster:
         prepared = greeted(prepared)
     if not quiet and steps != "select":
@@ -88,11 +87,13 @@ def run_recipe(
             print(f"{shown(work)}: {told_bytes(int(str(dropped)))} of stored images dropped (--spool {spool})")
         if steps == "all" and not is_mirrored(build):
             tell_page(build)
-    return 0 if publish_to is None else _publish(build, publish_to, quiet)
+    return _publish(build, publish_to, quiet)
 
 
-def _check_publishing(url: str, steps: str, build: Path) -> None:
+def _check_publishing(url: str | None, steps: str, build: Path) -> None:
     """A store that cannot be reached is told before the work, not after it."""
+    if url is None:
+        return
     if steps == "select":
         raise UsageError("--publish: a run that only selects makes no dataset")
     if is_mirrored(build):
@@ -102,7 +103,9 @@ def _check_publishing(url: str, steps: str, build: Path) -> None:
     check_target(url)
 
 
-def _publish(build: Path, url: str, quiet: bool) -> int:
+def _publish(build: Path, url: str | None, quiet: bool) -> int:
+    if url is None:
+        return 0
     from pairmill.runners.publish_command import publish
 
     return publish(build, url, quiet=quiet)
