@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pairmill.sharding.byte_size import told_bytes
 from pairmill.sharding.shard import ShardInfo
 from pairmill.transforms.job import Job
 from pairmill.transforms.shard_order import SplitOrder, load_orders
@@ -60,14 +61,14 @@ def _lines(told: Mapping[str, Any], done: bool) -> list[str]:
     lines = []
     for split, of_split in told["splits"].items():
         if of_split["shards"]:
-            size = f" of {of_split['bytes'] / of_split['shards'] / 2**20:,.1f} MiB" if "bytes" in of_split else ""
+            size = f" of {told_bytes(of_split['bytes'] // of_split['shards'])}" if "bytes" in of_split else ""
             lines.append(
                 f"{split}: {of_split['samples']:,} samples in {of_split['shards']:,} shards{size}, "
                 f"decided by {of_split['because']}"
             )
         lines += [f"{split}: {note}" for note in of_split["notes"]]
     if told.get("two_passes"):
-        stored, limit = (f"{told[name] / 1e9:,.1f} GB" for name in ("stored_bytes", "random_read_bytes"))
+        stored, limit = (told_bytes(told[name]) for name in ("stored_bytes", "random_read_bytes"))
         moved = "were brought together first" if done else "are brought together first"
         besides = "took" if done else "take"
         lines.append(
@@ -75,5 +76,5 @@ def _lines(told: Mapping[str, Any], done: bool) -> list[str]:
             f"{stored} besides until the shards are written (shards.random_read_bytes)"
         )
     elif told["order"] == "global" and told.get("stored_bytes"):
-        lines.append(f"order global: {told['stored_bytes'] / 1e9:,.1f} GB of images read at random places of the spool")
+        lines.append(f"order global: {told_bytes(told['stored_bytes'])} of images read at random places of the spool")
     return lines

@@ -172,7 +172,7 @@ def choose_shards(samples: int, sample_bytes: float, training: Training) -> Shar
                 "fewer workers read larger ones"
             )
     if count > samples:
-        count, because = samples // readers * readers or samples, "no shard may be empty"
+        count, because, notes = samples // readers * readers or samples, "the samples: no shard may be empty", []
     if count % readers:
         notes.append(f"{samples:,} samples are too few for a shard for each of {readers} loader workers")
     if count > MOST_SHARDS:

@@ -108,7 +108,9 @@ class ShardSettings:
         if self.auto is not None:
             return choose_shards(samples, mean, self.auto)
         if self.count is not None:
-            return ShardChoice(min(self.count, samples), "count" if self.count <= samples else "no shard may be empty")
+            return ShardChoice(
+                min(self.count, samples), "count" if self.count <= samples else "the samples: no shard may be empty"
+            )
         target = TARGET_BYTES if self.target_bytes is None else self.target_bytes
         counted = shard_count(samples, mean, target, self.samples_per_shard, self.multiple_of)
         because = f"target_bytes, {target / 2**20:,.0f} MiB"
