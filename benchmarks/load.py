@@ -2,11 +2,12 @@
 
     python benchmarks/load.py
 
-Photographs are laid in shards of 64 MiB, 256 MiB and 1 GiB, and as loose files. With as many processes as cores, the
-page cache emptied of the files before each: plain reads of the shards, webdataset's loader without decoding, a read
-of each sample by Energon's index, and the loose files in the order of their names and shuffled. Then what ``pairmill
-plan-shards`` predicts for this machine against what ``shard-stats --bench`` measures, decoded and not. The rate "alone"
-leaves out the time that a process was ready and other programs had the cores.
+Photographs are laid in shards of 64 MiB, 256 MiB and 1 GiB, as tars of webdataset's own writer, and as loose files.
+With as many processes as cores, the page cache emptied of the files before each: webdataset's loader without decoding,
+over its writer's tars and over ours; plain reads of our shards; a read of each sample by Energon's index; the loose
+files in the order of their names and shuffled. Then what ``pairmill plan-shards`` predicts for this machine against
+what ``shard-stats --bench`` measures, decoded and not. The rate "alone" leaves out the time that a process was ready
+and other programs had the cores.
 """
 
 from __future__ import annotations
@@ -102,8 +103,11 @@ def row(name: str, reads: Sequence[Read]) -> str:
             [read.processor_s / read.seconds for read in reads],
         )
     )
+    each = (
+        f", {1e6 * median(read.processor_s / read.samples for read in reads):.0f} microseconds a sample" if rate else ""
+    )
     samples = f"{rate:>9,.0f} samples/s" if rate else " " * 19
-    return f"  {name:<28}{samples}{speed:>8,.0f} MB/s ({alone:,.0f} alone), {busy:.2f} cores busy"
+    return f"  {name:<28}{samples}{speed:>8,.0f} MB/s ({alone:,.0f} alone), {busy:.2f} cores busy{each}"
 
 
 def alone_bytes_per_s(read: Read) -> float:
@@ -134,6 +138,9 @@ def compare(folder: Path, arguments: argparse.Namespace) -> None:
     """Every way in turn, and the plan."""
     write_samples(folder, arguments.samples)
     bench = Bench(folder, arguments.workers)
+    theirs = sorted((folder / "source").glob("*.tar"))
+    settle()
+    print(row("tars of webdataset's writer", [bench.webdataset(theirs) for _ in range(arguments.repeats)]), flush=True)
     for name, size in SIZES.items():
         ours = folder / name
         command = [pairmill(), "reshard", str(folder / "source"), str(ours), "--target-bytes", str(size), "--quiet"]

@@ -51,15 +51,15 @@ def plan_shards(wanted: Wanted, as_json: bool) -> int:
     cores = wanted.cores or len(os.sched_getaffinity(0))
     here = len(os.sched_getaffinity(0))
     with Loaders(paths, here) as loaders:
-        # Rates of a core by processor time: other programs, which are there now, take none of it. Those of the tars
-        # with what the kernel does to bring them from the disk.
+        # Other programs, which are there now, are left out: decoding goes by processor time, reading tars by the time
+        # of a worker that is not queued for a core. The latter waits for the disk, as far as nothing was read ahead.
         decoded = loaders.read(_reading(wanted.edge))
         plain = loaders.read(Reading(seconds=PROBE_S, edge=None, cold=True))
     node = NodeSpeed(
         disk=speed.streams,
         decode=decoded.samples_per_core_s,
         cores=cores,
-        tars=plain.samples_per_core_s,
+        tars=plain.alone_samples_per_s / here,
         capacity=float(shutil.disk_usage(wanted.disk or source.folder).total),
         remote=wanted.remote,
     )

@@ -58,8 +58,8 @@ class Training:
 class NodeSpeed:
     """What a node gives.
 
-    disk: bytes a second; decode: samples a second of one core, all loading included; tars: samples a second that one
-    core takes out of shards from the disk and does not decode.
+    disk: bytes a second; decode: samples a second of one core, all loading included; tars: samples a second that a
+    loader worker on a core of its own takes out of shards from the disk and does not decode.
     """
 
     disk: float
