@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pairmill.pipeline.tombstones import add_tombstones
 from pairmill.pipeline.work import lock_folder
+from pairmill.runners.report_command import page_again
 from pairmill.sharding.errors import UsageError
 from pairmill.sharding.removal import Kind, plan_removal, remove_samples
 from pairmill.sharding.value_list import list_file, read_list
@@ -39,6 +40,8 @@ def remove_pairs(build: Path, kind: Kind, listed: Path, work: Path | None, dry_r
         elif work is None:
             print(f"{build} names no work folder: only the dataset is changed (--work names one)")
         done = remove_samples(plan)
+        if held is not None:
+            page_again(held)
     print(f"{dataset}: {done.samples:,} samples removed, {done.shards:,} shards written again")
     return 0
 

@@ -18,7 +18,7 @@ def add_report(commands: Commands[argparse.ArgumentParser]) -> None:
         "--pictures",
         choices=("safe", "all", "none"),
         default="safe",
-        help="safe: without those that a rule on safety or a takedown rejected; all: those blurred (default: safe)",
+        help="safe: without those that a rule on safety or a list rejected; all: those blurred (default: safe)",
     )
     report.add_argument("--samples", type=int, default=10, metavar="N", help="rows of each reason (default: 10)")
     report.set_defaults(command=_report)
@@ -48,6 +48,15 @@ def page_of_run(build: Path) -> None:
     except Exception as error:
         what = " ".join(str(error).split()) or type(error).__name__
         print(f"pairmill: {PAGE_NAME} was not written: {what}; the dataset is whole", file=sys.stderr)
+
+
+def page_again(build: Path) -> None:
+    """Write the page of a build anew, if it has one: what was taken down since stands on it no more."""
+    from pairmill.pipeline.page.build_page import PAGE_NAME
+
+    if (build / PAGE_NAME).is_file():
+        (build / PAGE_NAME).unlink()
+        page_of_run(build)
 
 
 def tell_page(build: Path) -> None:

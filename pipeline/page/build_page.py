@@ -251,9 +251,9 @@ def _rejected(sheets: RowSheets, draw: LedgerDraw, report: Mapping[str, Any], pi
     if draw.shown.filter(~pl.col("kept")).is_empty():
         return []
     told = {
-        "safe": "Pictures that a rule on safety, a list or a takedown rejected are left out, and so are those with "
-        "such a score. What was rejected before it was scored has none: look with care.",
-        "all": "Pictures that a rule on safety, a list or a takedown rejected are blurred until they are pointed at.",
+        "safe": "Pictures that a rule on safety or a list rejected are left out, and so are those with such a score. "
+        "What was rejected before it was scored has none: look with care.",
+        "all": "Pictures that a rule on safety or a list rejected are blurred until they are pointed at.",
         "none": "Pictures are not shown.",
     }[pictures]
     return [element("p", told, class_="soft"), *sheets.sheets(draw.shown, report["rejected_by_stage"])]

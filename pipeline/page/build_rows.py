@@ -13,7 +13,9 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
+from pairmill.filters.verdict import first_reason
 from pairmill.pipeline.pool_blocks import PoolBlocks
+from pairmill.pipeline.tombstones import tombstone_rules
 from pairmill.sharding.commit_log import Commit
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.pair import ROW_BITS, row_ids
@@ -29,6 +31,7 @@ FETCHED = {
     "original_width": pl.Int32(),
     "original_height": pl.Int32(),
     "stored_bytes": pl.Int64(),
+    "sha256": pl.String(),
     "spool": pl.String(),
     "spool_offset": pl.Int64(),
 }
@@ -87,6 +90,7 @@ class BuildRows:
         self._pool = _Step(work, record["pool"])
         self._blocks = PoolBlocks(build, record)
         self._fetch = _Step(work, record["fetch"])
+        self._tombstones = tombstone_rules(Path(work))
         self._image = spool_reader(self._fetch.store)
         self._language = _Step(work, name) if (name := _language_of(work, record)) else None
         self._scores = {name: _Step(work, store) for name, store in dict(record.get("scores", {})).items()}
@@ -128,7 +132,9 @@ class BuildRows:
         A row without a fetch of its own has that of another of these rows with the same URL: it is fetched for both.
         What is not there is null: other rows without a fetch, columns of steps that the build does not have,
         files that were removed. A measured column wins over the pool's of the same name; what the pool says of a size
-        stands where none was measured. Blocks of some READ_ROWS rows are in memory at a time.
+        stands where none was measured. ``removed``: whether the pair was taken down since.
+
+        Blocks of some READ_ROWS rows are in memory at a time.
         """
         rows = ids.alias("row_id").to_frame().with_columns(block=pl.col("row_id") // (1 << ROW_BITS))
         parts = [self._known(rows.clear().drop("block"), [])]
@@ -140,7 +146,9 @@ class BuildRows:
                 blocks = []
             if block is not None:
                 blocks.append(block)
-        return _with_shared(pl.concat(parts, how="vertical_relaxed"))
+        known = _with_shared(pl.concat(parts, how="vertical_relaxed"))
+        removed = first_reason(self._tombstones, known).is_not_null() if self._tombstones else pl.lit(False)
+        return known.with_columns(removed=removed)
 
     def _known(self, rows: pl.DataFrame, blocks: Sequence[int]) -> pl.DataFrame:
         tables = [self._pool_rows(rows, blocks), self._languages(rows, blocks)]

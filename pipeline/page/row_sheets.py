@@ -21,10 +21,11 @@ from pairmill.transforms.judgement import FAILED_RULES
 #: Which pictures are shown: those that no rule on safety rejected, all (those others blurred), or none.
 Pictures = Literal["safe", "all", "none"]
 MAX_NUMBERS = 4
+_TAKEN_DOWN = "taken down: not shown"
 _NOT_SHOWN = "not shown"
 _NOT_FETCHED = "not fetched"
 _FETCHED_ONCE = "the same URL, fetched once"
-_LEFT_OUT = "left out: a rule on safety, or a takedown"
+_LEFT_OUT = "left out: a rule on safety, or a list"
 
 
 class RowSheets:
@@ -67,12 +68,14 @@ class RowSheets:
 
     def _tile(self, row: Mapping[str, Any], known: Mapping[int, Mapping[str, Any]]) -> Tile:
         told = known[row["row_id"]]
+        if told["removed"]:
+            return Tile(describe_row(row["row_id"]), None, absent=_TAKEN_DOWN, no_caption=_TAKEN_DOWN)
         unsafe = self._is_unsafe(row, told)
         image = beside = None
         if self._pictures == "all" or (self._pictures == "safe" and not unsafe):
             image = self._rows.image(told)
             survivor = known.get(row["survivor"])
-            if survivor is not None and (self._pictures == "all" or not self._is_unsafe({}, survivor)):
+            if survivor is not None and self._may_show(survivor):
                 beside = self._rows.image(survivor)
         return Tile(
             name=describe_row(row["row_id"]),
@@ -85,6 +88,9 @@ class RowSheets:
             beside_name="The picture that is kept instead",
             veiled=unsafe,
         )
+
+    def _may_show(self, told: Mapping[str, Any]) -> bool:
+        return not told["removed"] and (self._pictures == "all" or not self._is_unsafe({}, told))
 
     def _absent(self, told: Mapping[str, Any], unsafe: bool) -> str:
         if told["spool_offset"] is None:

@@ -17,6 +17,7 @@ from pairmill.pipeline.page.build_page import PAGE_NAME, write_build_page
 from pairmill.pipeline.page.funnel import reason_id
 from pairmill.runners.cli import main
 from pairmill.runners.report_command import page_of_run
+from pairmill.sharding.pair import pair_uid
 
 Make = Callable[..., Path]
 
@@ -51,6 +52,10 @@ def sheets(told: Any) -> dict[str, Any]:
         if each.tag == "h3":
             found[each.get("id")] = next(after for after in children[at:] if after.tag == "ul")
     return found
+
+
+def captions(told: Any) -> list[str]:
+    return ["".join(each.itertext()) for each in told.all("span") if "words" in str(each.get("class")).split()]
 
 
 def images(of: Any) -> list[str]:
@@ -116,7 +121,7 @@ def test_hostile_captions_and_names_stay_text(
         (pool / name).with_suffix(".txt").write_bytes(caption.encode("utf-8", "replace"))
     build = make("h", pool, rules=[{"caption_phrases": {"contains": ["alert"]}}])
     told = page(build)  # asserts that no tag, no attribute and no link came of it
-    words = ["".join(each.itertext()) for each in told.all("span") if "words" in str(each.get("class"))]
+    words = captions(told)
     assert len(words) == len(hostile)
     assert "<script>alert(1)</script>" in words
     assert "{{ 7 * 7 }} ${7*7} %(x)s" in words
@@ -229,6 +234,26 @@ def test_it_is_written_before_the_pictures_go(small_pool: Any, tmp_path: Path, r
     assert main(["run", str(recipe), "--out", str(again), "--work", str(build / "work"), "--quiet"]) == 0
     told = read_page((again / PAGE_NAME).read_bytes())
     assert images(sheets(told)["rejected-rules-image_too_small"])  # fetched again
+
+
+def test_what_was_taken_down_is_shown_no_more(make: Make, small_pool: Any, read_page: Any, tmp_path: Path) -> None:
+    build = make()
+    write_build_page(build)
+    told = read_page((build / PAGE_NAME).read_bytes())
+    assert "picture number 1" in captions(told)
+    assert "the same bytes, take" in told.text
+    uid = pair_uid("p01.jpg", "picture number 1")
+    (tmp_path / "list.txt").write_text(f"{uid}\n")
+    assert main(["remove", str(build), "--list", str(tmp_path / "list.txt"), "--kind", "uid"]) == 0
+    told = read_page((build / PAGE_NAME).read_bytes())
+    # The pair is gone from the dataset, and the row of the same bytes from the sheet of duplicates.
+    assert "23 of 23 samples" in told.text
+    assert "picture number 2" in captions(told)
+    assert "picture number 1" not in captions(told)
+    assert "the same bytes, take" not in told.text
+    assert "taken down" in "".join(told.section("rejected").itertext())
+    told = read_page(write_build_page(build, None, "all").read_bytes())
+    assert not images(sheets(told)["rejected-duplicates-duplicate_sha256"])
 
 
 def test_a_run_writes_it_and_goes_on_without_it(
