@@ -3,8 +3,8 @@
 ``pairmill run`` with two workers against ``pairmill run --runner flink`` on a session cluster of two task managers with
 a pool of workers each; services are up before, and a run is timed from its start to its end, submission and the job
 server's start included. Real photographs, no two with the same bytes, over real HTTP: nginx and the Java processes
-share the cores with what is measured. Datasets must be the same to the byte. Then the memory of the Java processes is told
-for a quarter of the pool and for the whole, each on a new cluster. Always exits 0; the bars are told.
+share the cores with what is measured. Datasets must be the same to the byte. Then the memory of the Java processes is
+told for a quarter of the pool and for the whole, each on a new cluster. Always exits 0; the bars are told.
 """
 
 from __future__ import annotations

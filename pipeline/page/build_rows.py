@@ -18,6 +18,7 @@ from pairmill.pipeline.pool_blocks import PoolBlocks
 from pairmill.pipeline.tombstones import tombstone_rules
 from pairmill.sharding.commit_log import Commit
 from pairmill.sharding.errors import PairmillError, UsageError
+from pairmill.sharding.mirror import open_place
 from pairmill.sharding.pair import ROW_BITS, row_ids
 from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.score_run import NEUTRAL
@@ -90,7 +91,7 @@ class BuildRows:
         self._pool = _Step(work, record["pool"])
         self._blocks = PoolBlocks(build, record)
         self._fetch = _Step(work, record["fetch"])
-        self._tombstones = tombstone_rules(Path(work))
+        self._tombstones = tombstone_rules(open_place(work))
         self._image = spool_reader(self._fetch.store)
         self._language = _Step(work, name) if (name := _language_of(work, record)) else None
         self._scores = {name: _Step(work, store) for name, store in dict(record.get("scores", {})).items()}
@@ -239,5 +240,5 @@ def _language_of(work: str, record: Mapping[str, Any]) -> str | None:
     """The store of languages. Builds of before it was noted have it where the work folder has one alone."""
     if "language" in record:
         return str(record["language"]) if record["language"] else None
-    found = [path.name for path in (Path(work) / "columns").glob("language-*")]
+    found = [path.name for path in (open_place(work) / "columns").glob("language-*")]
     return found[0] if len(found) == 1 else None
