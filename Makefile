@@ -6,6 +6,7 @@ READY := $(VENV)/.ready
 I2D := .venv-img2dataset
 TRAINERS := .venv-trainers
 FLINK := .flink
+SPARK := .spark
 FOLDERS := sharding filters transforms pipeline runners
 
 .PHONY: demo test lint links setup nginx clean
@@ -16,7 +17,7 @@ demo: $(READY)  ## run the main job on the embedded pool; the dataset lands in d
 	$(BIN)/pairmill demo demo-build --workers 2
 	$(BIN)/shard-stats demo-build/dataset --verify
 
-test: $(READY) links nginx $(I2D)/.ready $(TRAINERS)/.ready $(FLINK)/.ready lint  ## linter, types, tests
+test: $(READY) links nginx $(I2D)/.ready $(TRAINERS)/.ready $(FLINK)/.ready $(SPARK)/.ready lint  ## linter, types, tests
 	@echo "== tests"
 	PAIRMILL_IMG2DATASET_PYTHON=$(abspath $(I2D))/bin/python \
 	  PAIRMILL_TRAINERS_PYTHON=$(abspath $(TRAINERS))/bin/python $(BIN)/pytest -n 2 --dist loadgroup -q
@@ -80,6 +81,19 @@ $(FLINK)/.ready: $(VENV)/bin/uv examples/flink/pom.xml
 	  || echo "   not all of it can be had: tests on a Flink cluster are skipped (see $(FLINK)/maven.log)"
 	@touch $@
 
+# A Spark cluster for the tests, and Beam's job server for it, in the same way. The version is the one in the pom.
+$(SPARK)/.ready: $(VENV)/bin/uv examples/spark/pom.xml
+	@echo "== Spark and Beam's job server for it (once)"
+	@rm -rf $(SPARK); mkdir -p $(SPARK)
+	@for program in java mvn; do command -v $$program >/dev/null || { \
+	  echo "   $$program is not here: tests on a Spark cluster are skipped"; touch $@; exit 0; }; done; \
+	version=$$(sed -n 's|.*<spark.version>\(.*\)</spark.version>.*|\1|p' examples/spark/pom.xml); \
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --target $(SPARK)/packages "pyspark==$$version" \
+	  && mvn -B -q -f examples/spark/pom.xml -Doutput=$(abspath $(SPARK))/made package >$(SPARK)/maven.log 2>&1 \
+	  && ln -f $(SPARK)/made/job-server.jar $(SPARK)/job-server.jar \
+	  || echo "   not all of it can be had: tests on a Spark cluster are skipped (see $(SPARK)/maven.log)"
+	@touch $@
+
 # The web server of the tests; without it those tests are skipped, saying so.
 nginx:
 	@command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
@@ -93,4 +107,4 @@ links:
 	@for folder in $(FOLDERS); do ln -sfn ../../$$folder .links/pairmill/$$folder; done
 
 clean:
-	rm -rf $(VENV) $(I2D) $(TRAINERS) $(FLINK) .links .cache demo-build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(SPARK) $(I2D) $(TRAINERS) $(FLINK) .links .cache demo-build build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -176,20 +176,7 @@ def run_build(
             report = _report_of(build)
             show(build)
             return report | _drop(job, spool)
-        clear_leftovers(job)
-        measured = [*job.model_stores, *(run.store for run in job.evaluation if run.source.segments)]
-        for store in (
-            job.pool_store,
-            job.segment_store,
-            job.language_store,
-            job.count_store,
-            job.fetch_store,
-            *measured,
-        ):
-            store.remove_unfinished()
-        for store in (job.pool_store, job.segment_store, job.language_store, job.count_store, *measured):
-            store.log.fold()
-        remove_orphans(job.fetch_store, job.fetch_store.log.fold())
+        measured = fold_stores(job)
         job.dataset.mkdir(parents=True, exist_ok=True)
         started = time.time()
         execute(prepared)
@@ -200,6 +187,19 @@ def run_build(
         remove_file(build / "error.txt")
         show(build)
         return report | _drop(job, spool)
+
+
+def fold_stores(job: Job) -> list[StepStore]:
+    """Clear what killed runs left and gather what they committed; returns the stores of what models measured."""
+    clear_leftovers(job)
+    measured = [*job.model_stores, *(run.store for run in job.evaluation if run.source.segments)]
+    of_pool = (job.pool_store, job.segment_store, job.language_store, job.count_store)
+    for store in (*of_pool, job.fetch_store, *measured):
+        store.remove_unfinished()
+    for store in (*of_pool, *measured):
+        store.log.fold()
+    remove_orphans(job.fetch_store, job.fetch_store.log.fold())
+    return measured
 
 
 def _drop(job: Job, spool: SpoolPolicy) -> dict[str, object]:

@@ -118,9 +118,10 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     run.add_argument(
         "--steps",
-        choices=("all", "select"),
+        choices=("all", "select", "fetch", "score", "words"),
         default="all",
-        help="select: decide what the pool's own columns tell, write ledger and uids, and fetch nothing",
+        help="select: decide what the pool's own columns tell, write ledger and uids, and fetch nothing; fetch, score, "
+        "words: stop behind the fetch, the scores of images, the texts that models write",
     )
     run.add_argument("--no-space-check", action="store_true", help="start although the disk looks too small")
     run.add_argument(

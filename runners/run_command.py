@@ -5,9 +5,12 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pairmill.pipeline.build import prepare, run_build
+from pairmill.pipeline.part_build import PARTS, check_part, run_part
 from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.recipe import load_recipe
 from pairmill.pipeline.recipe_file import find_recipe
@@ -25,7 +28,6 @@ from pairmill.sharding.byte_size import parse_bytes, told_bytes
 from pairmill.sharding.errors import UsageError
 from pairmill.sharding.free_space import least_free_bytes
 from pairmill.sharding.mirror import is_mirrored, shown
-from pairmill.sharding.object_store import is_url
 from pairmill.transforms.pool_choice.choice import Choice
 from pairmill.transforms.spool_drop import SpoolPolicy, dropped_images
 
@@ -45,7 +47,8 @@ def run_recipe(
     min_free: str | None = None,
     publish_to: str | None = None,
 ) -> int:
-    """Make a dataset, or with ``steps`` ``select`` decide what the pool's columns tell and fetch nothing; returns 0.
+    """Make a dataset; returns 0. With ``steps`` ``select`` decide what the pool's columns tell and fetch nothing; with
+    one of PARTS fetch, or measure with models, and leave the rest to a later run.
 
     ``out`` and ``work`` are folders, or URLs of a store: what all workers see. ``runner`` says where the work is done
     (default: in this process). ``spool``: what becomes of the stored images once the dataset is there, as
@@ -62,40 +65,49 @@ def run_recipe(
         raise UsageError(f"--spool {spool}: {shown(work)} is a store; keep the images there, or drop them")
     prepared = prepare(loaded, build, work, runner.lanes, runner.workers, _least_free(min_free, work))
     _check_publishing(publish_to, steps, build)
+    check_part(prepared, steps)
     if runner.is_cluster:
         prepared = greeted(prepared)
     if not quiet and steps != "select":
         _tell_dropped(prepared)
     if check_space and not (is_mirrored(build) or is_mirrored(work)):
-        if steps == "select":
-            check_select_space(prepared, build)
-        else:
-            require_space(prepared, build, work)
+        _check_space(prepared, build, work, steps)
     # The workers load while this process does.
     alone = runner.is_cluster or runner.workers == 1
     started = [] if alone else [start_worker() for _ in range(runner.workers)]
     try:
+        if steps in PARTS:
+            _tell_part(run_part(prepared, work, _executed(runner, started, quiet, steps)), out, quiet)
+            return 0
         if steps == "select":
             report = _select(prepared, work, runner, started)
         else:
-            report = _build(prepared, work, runner, started, quiet, policy)
+            # The page is made of files at hand.
+            show = (lambda build: None) if is_mirrored(build) else page_of_run
+            report = run_build(prepared, work, _executed(runner, started, quiet), policy, show)
     finally:
         dismiss(started)
     if not quiet:
         print_funnel(report, out)
-        if dropped := report.get("spool_dropped_bytes"):
-            print(f"{shown(work)}: {told_bytes(int(str(dropped)))} of stored images dropped (--spool {spool})")
+        _tell_drop(report, work, spool)
         if steps == "all" and not is_mirrored(build):
             tell_page(build)
     return _publish(build, publish_to, quiet)
+
+
+def _check_space(prepared: Prepared, build: Path, work: Path, steps: str) -> None:
+    if steps == "select":
+        check_select_space(prepared, build)
+    else:
+        require_space(prepared, build, work)
 
 
 def _check_publishing(url: str | None, steps: str, build: Path) -> None:
     """A store that cannot be reached is told before the work, not after it."""
     if url is None:
         return
-    if steps == "select":
-        raise UsageError("--publish: a run that only selects makes no dataset")
+    if steps != "all":
+        raise UsageError(f"--publish: a run with --steps {steps} makes no dataset")
     if is_mirrored(build):
         raise UsageError(f"--publish: the dataset is in a store already, {shown(build)}; pairmill stage-in copies it")
     from pairmill.transforms.publish_dataset import check_target  # with fsspec: not for runs that publish nothing
@@ -111,29 +123,30 @@ def _publish(build: Path, url: str | None, quiet: bool) -> int:
     return publish(build, url, quiet=quiet)
 
 
-def _build(
-    prepared: Prepared,
-    work: Path,
-    runner: RunnerChoice,
-    started: list[subprocess.Popen[bytes]],
-    quiet: bool,
-    spool: SpoolPolicy,
-) -> dict[str, object]:
+def _executed(
+    runner: RunnerChoice, started: list[subprocess.Popen[bytes]], quiet: bool, until: str | None = None
+) -> Callable[[Prepared], None]:
+    """What runs the graph of a build, or a part of it."""
     with quick_beam():
         from pairmill.transforms.wiring import BuildDataset
 
     def execute(ready: Prepared) -> None:
         gc.freeze()  # what was loaded stays: no collection need look at it again, the last one neither
+        graph = BuildDataset(ready.job, until, runner.model_hints)
         try:
             with Progress(ready, enabled=not quiet):
-                run_on(runner, ready.segments, BuildDataset(ready.job), ready.job, started)
+                run_on(runner, ready.segments, graph, ready.job, started)
         finally:
             if "torch" in sys.modules:  # parts of it complain at the end of what nobody took apart
                 gc.unfreeze()
 
-    # The page is made of files at hand.
-    show = (lambda build: None) if is_url(prepared.job.build) else page_of_run
-    return run_build(prepared, work, execute, spool, show)
+    return execute
+
+
+def _tell_part(rows: dict[str, int], out: Path | str, quiet: bool) -> None:
+    if not quiet:
+        told = ", ".join(f"{name} {count:,}" for name, count in rows.items())
+        print(f"{out}: rows that the work folder has now: {told}; the same command without --steps goes on from here")
 
 
 def _select(
@@ -161,6 +174,11 @@ def _least_free(text: str | None, work: Path) -> int:
         return least_free_bytes(work) if text is None else parse_bytes(text)
     except ValueError as error:
         raise UsageError(f"--min-free: {error}") from error
+
+
+def _tell_drop(report: dict[str, Any], work: Path, spool: str) -> None:
+    if dropped := report.get("spool_dropped_bytes"):
+        print(f"{shown(work)}: {told_bytes(int(dropped))} of stored images dropped (--spool {spool})")
 
 
 def _tell_dropped(prepared: Prepared) -> None:

@@ -26,6 +26,7 @@ def add_runner_arguments(run: argparse.ArgumentParser) -> None:
     )
     where.add_argument("--environment-type", metavar="TYPE", help="how else workers are started: DOCKER, PROCESS, …")
     where.add_argument("--environment-config", metavar="CONFIG", help="the image, the command, …")
+    where.add_argument("--accelerator", metavar="HINT", help="GPUs for the steps that load models (Dataflow)")
     where.add_argument(
         "--worker-timeout", type=float, metavar="SECONDS", help="how long the first worker may take to answer (50)"
     )
@@ -74,5 +75,6 @@ def choice_of(arguments: argparse.Namespace) -> RunnerChoice:
         environment_type=kind,
         environment_config=config,
         worker_timeout_s=arguments.worker_timeout,
+        accelerator=arguments.accelerator,
         beam_options=arguments.beam_options,
     )

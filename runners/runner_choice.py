@@ -35,6 +35,7 @@ class RunnerChoice:
     ``job_server_jar``: Beam's job server for Flink or Spark, if not the one that Beam downloads. ``beam_options`` are
     handed to Beam as they are, behind ours. ``environment_config``: the address of a worker pool (EXTERNAL), an image
     (DOCKER), a command. ``worker_timeout_s``: how long the first worker may take to answer once the job is submitted.
+    ``accelerator``: Beam's resource hint for the steps that load models.
     """
 
     name: str = "direct"
@@ -46,6 +47,7 @@ class RunnerChoice:
     environment_type: str | None = None
     environment_config: str | None = None
     worker_timeout_s: float | None = None
+    accelerator: str | None = None
     beam_options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -54,6 +56,11 @@ class RunnerChoice:
         if self.worker_timeout_s is not None and not self.worker_timeout_s > 0:
             raise UsageError(f"--worker-timeout {self.worker_timeout_s}: give seconds above 0")
         _check_name(self.name)
+        if self.accelerator is not None and self.name != "dataflow":
+            raise UsageError(
+                f"--accelerator {self.accelerator}: only Dataflow places steps by it; run --steps score as a job of "
+                "its own on machines with GPUs (docs/clusters.md)"
+            )
         self._check_addresses()
         self._check_environment()
         for option in self.beam_options:
@@ -64,6 +71,11 @@ class RunnerChoice:
     def is_cluster(self) -> bool:
         """Whether the work is handed to a job service, and may run on other machines."""
         return self.name != "direct"
+
+    @property
+    def model_hints(self) -> dict[str, str]:
+        """Beam's resource hints for the steps that load models."""
+        return {"accelerator": self.accelerator} if self.accelerator else {}
 
     @property
     def patience_s(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 from pairmill.runners.portable import check_job_service, check_reachable, portable_options
@@ -14,9 +15,13 @@ with quick_beam():
     from apache_beam.runners.runner import PipelineRunner
 
 
+#: Between two stages nothing is left to do for a worker; without this, Spark has a new one started for each stage.
+WORKERS_STAY_MS = 600_000
+
+
 def spark_runner(choice: RunnerChoice) -> tuple[PipelineRunner, PipelineOptions]:
     """The runner and options for a master. Raises PairmillError where nothing answers at its address."""
-    options = [*portable_options(choice), "--sdk_worker_parallelism=0"]
+    options = [*portable_options(choice), f"--environment_cache_millis={WORKERS_STAY_MS}"]
     if choice.spark_master is not None:
         found = re.fullmatch(r"spark://([^,/]+)\S*", choice.spark_master)
         if found:
@@ -26,4 +31,6 @@ def spark_runner(choice: RunnerChoice) -> tuple[PipelineRunner, PipelineOptions]
         check_job_service("--job-endpoint", choice.job_endpoint)
     if choice.job_server_jar is not None:
         options.append(f"--spark_job_server_jar={choice.job_server_jar}")
+    # It is ended when this process ends, which Beam logs as a warning.
+    logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.CRITICAL)
     return SparkRunner(), PipelineOptions([*options, *choice.beam_options])

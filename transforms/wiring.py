@@ -6,7 +6,7 @@ What flows is the numbers of lanes and partitions and small plans; rows and imag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -105,14 +105,29 @@ class MeetWorkers(beam.PTransform):
 
 
 class BuildDataset(beam.PTransform):
-    """From the segments of a pool to finished shards; the output is the number of samples of each run of shards."""
+    """From the segments of a pool to finished shards; the output is the number of samples of each run of shards.
 
-    def __init__(self, job: Job) -> None:
+    ``until`` ends it behind the ``fetch``, the ``score`` of images or the ``words`` that models write: what is there by
+    then lies in the work folder, for a later run. ``hints`` are Beam's resource hints for the steps that load models.
+    """
+
+    def __init__(self, job: Job, until: str | None = None, hints: Mapping[str, str] | None = None) -> None:
         super().__init__()
-        self._job = job
+        self._job, self._until, self._hints = job, until, hints or {}
 
     def expand(self, segments: beam.PCollection) -> beam.PCollection:
         """One stage after another, as docs/design.md draws it."""
+        images = self._fetched(self._known_by_text(segments))
+        if self._until == "fetch":
+            return images
+        images = self._scored(images)
+        if self._until == "score":
+            return images
+        decided = self._last_decisions(self._compared(images))
+        return decided if self._until == "words" else self._written(decided)
+
+    def _known_by_text(self, segments: beam.PCollection) -> beam.PCollection:
+        """What is decided before the fetch, down to who owns which image."""
         job = self._job
         lanes, partitions = _Lanes(job), _Partitions(job)
         captions = (
@@ -136,25 +151,33 @@ class BuildDataset(beam.PTransform):
             captions |= "Find places in builds" >> beam.Map(_call, find_places_in_builds, job)
             captions |= "Places found in builds" >> Barrier(lanes)
         if job.text_scorers:
-            captions |= "Score texts" >> beam.Map(_call, score_texts, job)
+            captions |= "Score texts" >> self._hinted(beam.Map(_call, score_texts, job))
             captions |= "Texts scored" >> Barrier(lanes)
         if job.decontamination is not None:
             captions |= "Evaluation sets" >> Barrier(_Pieces(job))
             captions |= "Measure evaluation" >> beam.Map(_call_or_pass, measure_evaluation, job)
             captions = self._of_all(captions, "evaluation sets", index_evaluation)
-        images = (
+        return (
             captions
             | "Send identities" >> beam.Map(_call, send_identities, job)
             | "Identities sent" >> Barrier(partitions)
             | "Find shared" >> beam.Map(_call, find_shared, job)
             | "Shared found" >> Barrier(lanes)
         )
-        images = (
-            self._fetched(images) | "Send shared" >> beam.Map(_call, send_shared, job) | "Shared sent" >> Barrier(lanes)
-        )
+
+    def _scored(self, images: beam.PCollection) -> beam.PCollection:
+        """What models say of the images."""
+        job, lanes = self._job, _Lanes(self._job)
+        images = images | "Send shared" >> beam.Map(_call, send_shared, job) | "Shared sent" >> Barrier(lanes)
         if job.image_scorers:
-            images |= "Score images" >> beam.Map(_call, score_images, job)
+            images |= "Score images" >> self._hinted(beam.Map(_call, score_images, job))
             images |= "Images scored" >> Barrier(lanes)
+        return images
+
+    def _compared(self, images: beam.PCollection) -> beam.PCollection:
+        """Verdicts on each row alone, then what is alike, in this pool and in others."""
+        job = self._job
+        lanes, partitions = _Lanes(job), _Partitions(job)
         judged = images | "Judge" >> beam.Map(_call, judge_lane, job) | "Judged" >> Barrier(partitions)
         if job.decontamination is not None:
             judged |= "Find contaminated" >> beam.Map(_call, find_contaminated, job)
@@ -173,7 +196,12 @@ class BuildDataset(beam.PTransform):
         if job.duplicates.merge_captions:
             compared |= "Send captions" >> beam.Map(_call, send_captions, job)
             compared |= "Captions sent" >> Barrier(lanes)
-        closed = self._mixed(self._last_decisions(compared)) | "Close ledger" >> beam.Map(_call, close_lane, job)
+        return compared
+
+    def _written(self, decided: beam.PCollection) -> beam.PCollection:
+        """The ledger, the index of what is kept, and the shards."""
+        job = self._job
+        closed = self._mixed(decided) | "Close ledger" >> beam.Map(_call, close_lane, job)
         _ = closed | "Ledger closed" >> Barrier(_KeptFiles(job)) | "Write kept" >> beam.Map(_call, write_kept, job)
         if job.shards.is_global:
             planned = closed | "Plan shards" >> Barrier(_PlanFirst(job))
@@ -184,6 +212,9 @@ class BuildDataset(beam.PTransform):
         else:
             runs = closed | "Plan shards" >> Barrier(_Plan(job))
         return runs | "Write shards" >> beam.Map(_write, job)
+
+    def _hinted(self, step: beam.PTransform) -> beam.PTransform:
+        return step.with_resource_hints(**self._hints) if self._hints else step
 
     def _fetched(self, lanes: beam.PCollection) -> beam.PCollection:
         """The images that are wanted; where workers are many, the hosts are shared out before."""
@@ -217,7 +248,7 @@ class BuildDataset(beam.PTransform):
     def _write_words(self, compared: beam.PCollection) -> beam.PCollection:
         job, lanes = self._job, _Lanes(self._job)
         for number in range(len(job.words)):
-            compared |= f"Write words {number}" >> beam.Map(_call_numbered, write_words, job, number)
+            compared |= f"Write words {number}" >> self._hinted(beam.Map(_call_numbered, write_words, job, number))
             compared |= f"Words written {number}" >> Barrier(lanes)
         compared |= "Judge words" >> beam.Map(_call, judge_words, job)
         return compared | "Words judged" >> Barrier(lanes)

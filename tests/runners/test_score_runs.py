@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +62,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     folder = tmp_path / "packages"
     folder.mkdir()
     (folder / "brightness_of_tests.py").write_text(HANDLER)
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     monkeypatch.setenv("CALLS", str(tmp_path / "calls.jsonl"))
     return Calls(tmp_path / "calls.jsonl")
 
@@ -217,3 +218,24 @@ def test_a_scorer_that_cannot_be_had_is_told_at_once(mill: Mill, fresh: Build, t
     assert "scorers.grey: " in line
     assert "no_such_package" in line
     assert not fresh.out.exists()
+
+
+def test_parts_of_a_run_leave_the_rest_to_a_later_one(
+    mill: Mill, fresh: Build, calls: Calls, served: Served, tmp_path: Path
+) -> None:
+    recipe = write_recipe(tmp_path, "grey", at_least=0.3)
+    whole = replace(fresh, out=tmp_path / "whole", work=tmp_path / "whole-work")
+    mill.run(whole, recipe=recipe)
+    asked, measured = len(served.asked), len(calls.read())
+    fetched = len(whole.fetched_rows())
+    assert f"fetch {fetched}, grey 0;" in mill.run(fresh, "--steps", "fetch", recipe=recipe)
+    assert (len(served.asked), len(calls.read())) == (2 * asked, measured)
+    told = mill.run(fresh, "--steps", "score", "--workers", "2", recipe=recipe)
+    assert f"fetch {fetched}, grey {len(scored_rows(whole))};" in told
+    rows = sum(call["batch"] for call in calls.read())
+    assert rows == 2 * sum(call["batch"] for call in calls.read()[:measured])
+    assert not (fresh.out / "dataset" / "manifest.json").exists()
+    mill.run(fresh, recipe=recipe)
+    assert (len(served.asked), sum(call["batch"] for call in calls.read())) == (2 * asked, rows)
+    assert fresh.dataset() == whole.dataset()
+    assert "the recipe has no steps that write texts" in mill.refused(fresh, "--steps", "words", code=2, recipe=recipe)
