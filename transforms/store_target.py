@@ -232,8 +232,9 @@ def _same(sums: LocalSums, told: Mapping[str, Any]) -> bool | None:
     """Whether the sum that a store tells is that of the file; None where it tells none."""
     if isinstance(told.get("md5Hash"), str):  # Google's
         return base64.b64decode(told["md5Hash"]).hex() == sums.md5
-    if isinstance(md5 := told.get("content_settings", {}).get("content_md5"), (bytes, bytearray)):  # Azure's
-        return bytes(md5).hex() == sums.md5
+    settings = told.get("content_settings")
+    if isinstance(settings, Mapping) and isinstance(settings.get("content_md5"), (bytes, bytearray)):  # Azure's
+        return bytes(settings["content_md5"]).hex() == sums.md5
     match = _ETAG.fullmatch(str(told.get("ETag", "")))  # S3's
     if match is None:
         return None

@@ -119,6 +119,8 @@ def files(folder: Path) -> dict[str, str]:
 PLANTED: dict[str, dict[str, Any]] = {
     "plain": {"splits": {"val": "20 %"}},
     "global": {"shards": {"order": "global", "samples_per_shard": 8, "random_read_bytes": 1}},
+    "formats": {"shards": {"count": 2, "format": "both", "groups": {"by": "lang", "min_samples": 3}}},
+    "datacomp": {"shards": {"count": 2, "layout": "datacomp"}},
     "captions": {
         "duplicates": {"caption": "reject", "caption_minhash": "reject", "merge_captions": True, "near": "reject"},
         "all_reasons": True,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -252,3 +254,17 @@ def test_a_package_that_lacks_is_named(dataset: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(dataset_copy, "url_to_fs", lacks)
     with pytest.raises(UsageError, match=r"gs://bucket/x: Please install gcsfs; pip install 'pairmill\[gs\]'"):
         publish_dataset(dataset, "gs://bucket/x")
+
+
+def test_sums_as_stores_tell_them(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"some bytes")
+    sums = LocalSums.of(tmp_path / "a")
+    digest = hashlib.md5(b"some bytes").digest()
+    assert store_target._same(sums, {"md5Hash": base64.b64encode(digest).decode()}) is True
+    assert store_target._same(sums, {"md5Hash": base64.b64encode(bytes(16)).decode()}) is False
+    assert store_target._same(sums, {"content_settings": {"content_md5": bytearray(digest)}}) is True
+    assert store_target._same(sums, {"content_settings": {"content_md5": None}}) is None
+    assert store_target._same(sums, {"ETag": f'"{digest.hex()}"'}) is True
+    assert store_target._same(sums, {"ETag": f'"{hashlib.md5(digest).hexdigest()}-1"'}) is True
+    assert store_target._same(sums, {"ETag": '"0x8DC"'}) is None
+    assert store_target._same(sums, {"size": 10}) is None
