@@ -124,7 +124,8 @@ def _figures(report: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _funnel(report: Mapping[str, Any], shown: set[tuple[str, str]]) -> list[Content]:
     notes = [
-        "A row ends at the first reason in this order. Work is that of all workers together"
+        "Beside a step stands how many rows went on, beside a reason how many ended there: a row ends at the first "
+        "reason in this order. Work is that of all workers together"
         + (", of every run over the work folder." if report.get("fetch") else "."),
         "Rows that rules on scores reject stand under rules." if report.get("score") else None,
     ]

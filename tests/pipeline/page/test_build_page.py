@@ -256,6 +256,14 @@ def test_what_was_taken_down_is_shown_no_more(make: Make, small_pool: Any, read_
     assert not images(sheets(told)["rejected-duplicates-duplicate_sha256"])
 
 
+def test_with_the_work_folder_in_a_store(small_pool: Any, tmp_path: Path, s3: Any, read_page: Any) -> None:
+    build, recipe = tmp_path / "b", small_pool.recipe(tmp_path / "r.yaml")
+    assert main(["run", str(recipe), "--out", str(build), "--work", f"{s3.new_url()}/work", "--quiet"]) == 0
+    told = read_page((build / PAGE_NAME).read_bytes())
+    assert images(sheets(told)["rejected-rules-image_too_small"])
+    assert "too small" in captions(told)
+
+
 def test_a_run_writes_it_and_goes_on_without_it(
     small_pool: Any, tmp_path: Path, read_page: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
