@@ -52,6 +52,13 @@ def test_webdataset_of_before(reader: Callable[[str], Reader]) -> None:
     assert_each_once(told)
 
 
+def test_wids(reader: Callable[[str], Reader]) -> None:
+    wids = reader("wids")
+    told = wids.read("read_wids.py", wids.lines("wids"))
+    assert told["untouched"]
+    assert_each_once(told)
+
+
 def test_hugging_face(own_reader: Callable[[str], Reader]) -> None:
     reader = own_reader("datasets")
     told = reader.read("read_hugging_face.py", reader.lines("Hugging Face datasets"))
