@@ -69,7 +69,8 @@ def test_hugging_face(own_reader: Callable[[str], Reader]) -> None:
 def test_open_clip_trains(reader: Callable[[str], Reader], tmp_path: Path) -> None:
     clip = reader("open_clip_train")
     told = clip.read("train_open_clip.py", clip.lines("open_clip"), tmp_path)
-    assert told["samples"] == SAMPLES  # of sizes.json: the command does not tell
+    assert told["sizes"] == [SAMPLES, 8]
+    assert told["samples"] == SAMPLES
     assert told["seen"] == told["expected"]
     losses = told["losses"]
     assert len(losses) == 10 * SAMPLES // 26

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-from open_clip_train.data import get_data
+from open_clip_train.data import get_data, get_dataset_size
 from open_clip_train.main import main as train
 from open_clip_train.params import parse_args
 from told import pixels, shard_members, tell
@@ -40,7 +40,8 @@ def main(dataset: Path, command: Path, logs: Path) -> None:
     train([*options, "--logs", str(logs), "--name", "tiny"])
     log = (logs / "tiny" / "out.log").read_text()
     losses = [float(loss) for loss in re.findall(r" Loss: ([0-9.]+)", log)]
-    tell(samples=loader.num_samples, seen=seen, expected=expected, losses=losses)
+    sizes = get_dataset_size(told.train_data)  # of sizes.json: the command does not tell
+    tell(sizes=sizes, samples=loader.num_samples, seen=seen, expected=expected, losses=losses)
 
 
 def pixels_of(image: Any) -> bytes:
