@@ -1,10 +1,10 @@
 """The same pool on this machine and on a Flink cluster on it: wall time, and the memory of the Java processes.
 
 ``pairmill run`` with two workers against ``pairmill run --runner flink`` on a session cluster of two task managers with
-a pool of workers each; services are up before, and a run is timed from its start to its end, submission and the job
-server's start included. Real photographs, no two with the same bytes, over real HTTP: nginx and the Java processes
-share the cores with what is measured. Datasets must be the same to the byte. Then the memory of the Java processes is
-told for a quarter of the pool and for the whole, each on a new cluster. Always exits 0; the bars are told.
+a pool of workers each. Services are up before; a run is timed from its start to its end, with the job server's start.
+Real photographs, no two with the same bytes, over real HTTP: nginx and the Java processes share the cores with what is
+measured. Datasets must be the same to the byte. Then the memory of the Java processes is told for a quarter of the
+pool and for the whole, each on a new cluster. Always exits 0; the bars are told.
 """
 
 from __future__ import annotations

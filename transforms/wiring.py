@@ -62,17 +62,19 @@ class Barrier(beam.PTransform):
         self._then = then
 
     def expand(self, gathered: beam.PCollection) -> beam.PCollection:
-        """Gather as a side input: the elements are few and small, one a lane, a partition or a shard run.
+        """Gather as a side input: the elements are few and small, one a lane, a partition or a shard run."""
+        from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-        Grouping by a running number spreads as Reshuffle does, with a third of its transforms; each takes its time.
-        """
-        return (
+        numbered = (
             gathered.pipeline
             | "Open" >> beam.Impulse()
             | "Then" >> beam.FlatMap(_hand_over, self._then, beam.pvalue.AsList(gathered))
-            | "Spread" >> beam.GroupByKey()
-            | "Each" >> beam.FlatMap(_elements)
         )
+        if isinstance(gathered.pipeline.runner, FnApiRunner):
+            # Spreads as Reshuffle does, with a third of its transforms; each takes its time.
+            return numbered | "Spread" >> beam.GroupByKey() | "Each" >> beam.FlatMap(_elements)
+        # A cluster groups by a hash, which gives one worker two lanes of four and another none: this goes in turn.
+        return numbered | "Spread" >> beam.Reshuffle() | "Each" >> beam.Values()
 
 
 def _hand_over(_: bytes, then: Callable[[list[Any]], Iterable[Any]], gathered: list[Any]) -> Iterable[tuple[int, Any]]:
