@@ -35,6 +35,7 @@ from pairmill.transforms.job import Job
 from pairmill.transforms.judgement import DUPLICATES, MIXTURE, READ, RULES, SELECTION
 from pairmill.transforms.known.in_build_rule import InBuild
 from pairmill.transforms.mixture.concept_rule import ConceptRule
+from pairmill.transforms.pool.segment_file import save_segments
 from pairmill.transforms.pool_choice.choice import POOL_SHA256, Choice, EqualKind, columns_of_segments
 from pairmill.transforms.pool_choice.close import counts, samples_written, sorted_uids
 from pairmill.transforms.pool_choice.reasons import KEPT
@@ -155,6 +156,8 @@ def run_selection(prepared: Prepared, work: Path, execute: Callable[[Choice], No
         for store in (job.pool_store, job.segment_store, job.language_store, job.count_store):
             store.remove_unfinished()
             store.log.fold()
+        if choice.segments:  # a graph that carries them would grow with the pool
+            choice = dataclasses.replace(choice, segments=save_segments(job.segments_path, choice.segments))
         started = time.time()
         execute(choice)
         pull(job.parts, "seal", LAZY_SUFFIXES)

@@ -19,11 +19,10 @@ from pairmill.runners.places import note_error
 from pairmill.runners.plain_error import told_plainly
 from pairmill.runners.worker_processes import watched_workers
 from pairmill.sharding.errors import PairmillError
-from pairmill.transforms.pool.plan import Segment
 
 
 def run_graph(
-    segments: Sequence[Segment],
+    segments: int,
     graph: beam.PTransform,
     build: str,
     workers: int,
@@ -50,7 +49,7 @@ def run_graph(
     with watched_workers(started) as crew:
         try:
             with beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options) as pipeline:
-                _ = pipeline | "Segments" >> beam.Create(segments) | "Build" >> graph
+                _ = pipeline | "Segments" >> beam.Create(range(segments)) | "Build" >> graph
         except Exception as error:
             if str(error).strip().startswith("KeyboardInterrupt"):  # Beam takes it for an error of the step
                 raise KeyboardInterrupt from error

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -30,7 +30,6 @@ from pairmill.runners.runner_choice import RunnerChoice
 from pairmill.sharding.errors import PairmillError
 from pairmill.transforms.greeting import Greeting
 from pairmill.transforms.job import Job
-from pairmill.transforms.pool.plan import Segment
 from pairmill.transforms.wiring import MeetWorkers
 
 JOB_MESSAGE_ERROR = beam_job_api_pb2.JobMessage.JOB_MESSAGE_ERROR
@@ -95,7 +94,7 @@ def run_through_job_service(
     choice: RunnerChoice,
     runner: PipelineRunner,
     options: PipelineOptions,
-    segments: Sequence[Segment],
+    segments: int,
     graph: beam.PTransform,
     job: Job,
     watch: Callable[[], None] = lambda: None,

@@ -13,6 +13,7 @@ from pairmill.sharding.errors import UsageError
 from pairmill.transforms.greeting import Greeting, told_versions
 from pairmill.transforms.job import Job
 from pairmill.transforms.pool.plan import Segment
+from pairmill.transforms.pool.segment_file import save_segments
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -37,10 +38,11 @@ def run_on(
     ``started`` are worker processes of this machine that are under way already, for the runner ``direct`` alone.
     Raises PairmillError in one line, KeyboardInterrupt where the user stopped it.
     """
+    save_segments(job.segments_path, segments)
     if choice.name == "direct":
         from pairmill.runners.direct import run_graph
 
-        run_graph(segments, graph, job.build, choice.workers, started)
+        run_graph(len(segments), graph, job.build, choice.workers, started)
         return
     from pairmill.runners.portable import job_service_runner, run_through_job_service
 
@@ -48,7 +50,7 @@ def run_on(
         from pairmill.runners.flink import flink_job
 
         with flink_job(choice, job) as (runner, options, watch):
-            run_through_job_service(choice, runner, options, segments, graph, job, watch)
+            run_through_job_service(choice, runner, options, len(segments), graph, job, watch)
         return
     if choice.name == "spark":
         from pairmill.runners.spark import spark_runner
@@ -58,4 +60,4 @@ def run_on(
         runner, options = job_service_runner(choice)
     else:
         raise UsageError(f"--runner {choice.name}: it is not built yet")
-    run_through_job_service(choice, runner, options, segments, graph, job)
+    run_through_job_service(choice, runner, options, len(segments), graph, job)

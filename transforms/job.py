@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from pairmill.transforms.known.kept_index import EarlierBuild
 from pairmill.transforms.lanes import LanePlan, load_lanes
 from pairmill.transforms.language import LanguageSettings
 from pairmill.transforms.mixture.settings import Mixture
+from pairmill.transforms.pool.plan import Segment
+from pairmill.transforms.pool.segment_file import load_segments
 from pairmill.transforms.pool.spec import PoolSpec
 from pairmill.transforms.score.scorer import Scorer
 from pairmill.transforms.score.settings import InferenceSettings
@@ -150,6 +152,16 @@ class Job:
     def ledger(self) -> Path:
         """The verdict of every pool row."""
         return open_place(self.build) / "ledger"
+
+    @property
+    def segments_path(self) -> Path:
+        """Where the segments of the pool lie."""
+        return self.parts / "segments.json"
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """The segments of the pool; exist once the work was submitted."""
+        return load_segments(self.segments_path)
 
     @property
     def lanes_path(self) -> Path:

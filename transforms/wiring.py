@@ -6,7 +6,7 @@ What flows is the numbers of lanes and partitions and small plans; rows and imag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -39,7 +39,6 @@ from pairmill.transforms.mixture_step import (
     sort_key_weights,
 )
 from pairmill.transforms.places_in_builds import find_places_in_builds, index_builds
-from pairmill.transforms.pool.read import Segment
 from pairmill.transforms.pool_choice.choice import Choice
 from pairmill.transforms.pool_choice.steps import Step, lay_spans, steps_of
 from pairmill.transforms.read_step import lay_out, read_pool_segment
@@ -86,12 +85,12 @@ def _elements(spread: tuple[int, Iterable[Any]]) -> Iterable[Any]:
 
 
 class MeetWorkers(beam.PTransform):
-    """Some calls for every worker, each answered once it fits the greeting, and then the segments of the pool.
+    """Some calls for every worker, each answered once it fits the greeting, and then the numbers of the segments.
 
     A stage of its own before all others: what a worker of another version cannot unpickle comes later.
     """
 
-    def __init__(self, greeting: Greeting, segments: Sequence[Segment], calls: int) -> None:
+    def __init__(self, greeting: Greeting, segments: int, calls: int) -> None:
         super().__init__()
         self._greeting, self._segments, self._calls = greeting, segments, calls
 
@@ -107,7 +106,7 @@ class MeetWorkers(beam.PTransform):
 
 
 class BuildDataset(beam.PTransform):
-    """From the segments of a pool to finished shards; the output is the number of samples of each run of shards.
+    """From the numbers of a pool's segments to finished shards; the output: samples of each run of shards.
 
     ``until`` ends it behind the ``fetch``, the ``score`` of images or the ``words`` that models write: what is there by
     then lies in the work folder, for a later run. ``hints`` are Beam's resource hints for the steps that load models.
@@ -292,7 +291,7 @@ class BuildDataset(beam.PTransform):
 
 
 class ChooseRows(beam.PTransform):
-    """From the segments of a pool to a ledger by the pool's own columns; the output is of no interest."""
+    """From the numbers of a pool's segments to a ledger by the pool's own columns; the output is of no interest."""
 
     def __init__(self, choice: Choice) -> None:
         super().__init__()
@@ -341,11 +340,11 @@ class _Calls:
 
 
 class _Given:
-    def __init__(self, segments: Sequence[Segment]) -> None:
+    def __init__(self, segments: int) -> None:
         self.segments = segments
 
-    def __call__(self, _: list[int]) -> Sequence[Segment]:
-        return self.segments
+    def __call__(self, _: list[int]) -> Iterable[int]:
+        return range(self.segments)
 
 
 def _meet(call: int, greeting: Greeting) -> int:
@@ -463,10 +462,10 @@ def _on_worker(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_on_worker
-def _read(segment: Segment, job: Job) -> int:
+def _read(number: int, job: Job) -> int:
     with at_hand(job, "read pool"):
-        read_pool_segment(job, segment)
-    return segment.file
+        read_pool_segment(job, job.segments[number])
+    return number
 
 
 @_on_worker

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +34,7 @@ class Choice:
     """
 
     job: Job
-    segments: tuple[Segment, ...]
+    segments: Sequence[Segment]
     columns: frozenset[str]
     rules: tuple[Rule, ...]
     early: tuple[int, ...]
