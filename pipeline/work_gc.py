@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from pairmill.pipeline.known_builds import KnownBuild, forget_build, known_build
 from pairmill.sharding.errors import UsageError
 from pairmill.sharding.publish import TEMPORARY_MARK
 from pairmill.sharding.step_store import StepStore
-from pairmill.transforms.spool import find_orphans
+from pairmill.transforms.spool import find_orphans, remove_orphans
 from pairmill.transforms.spool_drop import drop_parts, missing_parts, spool_tars
 
 #: The folders of a work folder that hold a folder for each store.
@@ -111,7 +111,8 @@ def _of_store(work: Path, name: str, finished: bool) -> Iterator[Waste]:
         journal = work / "journal" / name
         yield _files(f"{name}: answers that are committed", _below([journal]))
     if name.startswith("fetch-"):
-        yield _files(f"{name}: tars that no column file names", find_orphans(store, commits))
+        orphans = _files(f"{name}: tars that no column file names", find_orphans(store, commits))
+        yield replace(orphans, remove=partial(remove_orphans, store, commits))
         if missing := missing_parts(store, commits):
             what = f"{name}: parts whose tars are missing; they are noted as dropped"
             yield Waste(what, len(missing), 0, partial(drop_parts, store, missing))

@@ -17,6 +17,7 @@ from pairmill.sharding.mds import SUFFIX
 from pairmill.sharding.mirror import fetched_all, is_there, listed, open_place, shown
 from pairmill.sharding.pair import ROW_BITS
 from pairmill.transforms.judgement import FAILED_RULES
+from pairmill.transforms.spool_drop import dropped_images
 
 #: What a reader wants to see of a pool row.
 POOL_PART = ("uid", "url", "path", "caption")
@@ -73,7 +74,10 @@ def show_status(build: Path) -> int:
     shards = len(listed(build / "dataset", "*.tar") or listed(build / "dataset", f"{MDS}/*/*{SUFFIX}"))
     print(f"recipe   {record['recipe']}")
     print(f"pool     {sum(c.rows for c in pool):,} rows in {len(pool):,} blocks read")
-    print(f"fetched  {sum(c.rows for c in fetched):,} images in {len({c.block for c in fetched}):,} blocks")
+    dropped, _ = dropped_images(fetched)
+    told = f" ({dropped:,} more were dropped from the spool)" if dropped else ""
+    rows = sum(c.rows for c in fetched) - dropped
+    print(f"fetched  {rows:,} images in {len({c.block for c in fetched}):,} blocks{told}")
     for name, store in dict(record.get("scores", {})).items():
         commits = CommitLog(open_place(record["work"]) / "log" / store).read()
         print(f"scored   {sum({(c.block, c.part): c.rows for c in commits}.values()):,} pairs by {name}")

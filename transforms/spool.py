@@ -158,9 +158,6 @@ def find_orphans(store: StepStore, commits: Iterable[Commit]) -> list[Path]:
     """The tars that killed attempts left and no column file names, and those of dropped parts.
 
     A tar says in its name which block and part it is of. Only where a committed part has several is a column read.
-
-    An attempt that is thought dead may live on, on a machine that nobody reaches: before its tar goes, an empty column
-    file takes the name under which it would publish, so that it never commits images that are gone.
     """
     committed = {(commit.block, commit.part): commit for commit in commits}
     found: dict[tuple[int, int], list[Path]] = defaultdict(list)
@@ -170,8 +167,7 @@ def find_orphans(store: StepStore, commits: Iterable[Commit]) -> list[Path]:
     for place, tars in found.items():
         commit = committed.get(place)
         if commit is None:
-            # Published, and not yet in the log, is committed too.
-            if not is_there(store.column_path(*place)) and _takes_name(store, *place):
+            if not is_there(store.column_path(*place)):  # published, and not yet in the log, is committed too
                 orphans += tars
         elif is_dropped(commit):
             orphans += tars
@@ -182,8 +178,16 @@ def find_orphans(store: StepStore, commits: Iterable[Commit]) -> list[Path]:
 
 
 def remove_orphans(store: StepStore, commits: Iterable[Commit]) -> int:
-    """Remove the tars that ``find_orphans`` finds; returns how many. Driver only."""
+    """Remove the tars that ``find_orphans`` finds; returns how many. Driver only.
+
+    An attempt that is thought dead may live on, on a machine that nobody reaches: before its tar goes, an empty column
+    file takes the name under which it would publish, so that it never commits images that are gone.
+    """
+    commits = list(commits)
+    committed = {(commit.block, commit.part) for commit in commits}
     orphans = find_orphans(store, commits)
+    taken = {place: place in committed or _takes_name(store, *place) for place in sorted(set(map(tar_place, orphans)))}
+    orphans = [tar for tar in orphans if taken[tar_place(tar)]]
     remove_files(orphans)
     return len(orphans)
 
