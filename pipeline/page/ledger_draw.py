@@ -6,7 +6,7 @@ with the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ _READ_ROWS = 640_000
 _LEAST_BLOCKS, _MOST_BLOCKS = 64, 1024
 #: Groups of duplicates whose sizes are counted.
 GROUPS = 200_000
+PIECE_ROWS = 50_000
 _COLUMNS = ("block", "row", "kept", "stage", "reason", "survivor", "dup_group")
 _CHANCE = "chance of the draw"
 
@@ -53,18 +54,7 @@ def draw_ledger(
     shown: list[pl.DataFrame] = []
     charted: list[pl.DataFrame] = []
     groups = [pl.Series(dtype=pl.UInt64)]
-    for file, group in parts:
-        with pq.ParquetFile(file) as opened:
-            names = [name for name in (*_COLUMNS, FAILED_RULES) if name in opened.schema_arrow.names]
-            frame = pl.from_arrow(opened.read_row_group(group, columns=names))
-        assert isinstance(frame, pl.DataFrame)
-        frame = frame.with_columns(
-            row_id=pl.col("block").cast(pl.UInt64) * (1 << ROW_BITS) + pl.col("row"),
-            stage=pl.col("stage").cast(pl.String),
-            reason=pl.col("reason").cast(pl.String),
-        )
-        chance = _chances(frame.get_column("row_id"), seed, "rows of a page")
-        frame = frame.with_columns(pl.Series(_CHANCE, chance))
+    for frame in (frame for file, group in parts for frame in _frames(file, group, seed)):
         charted.append(frame.filter(pl.col("block").is_in(wanted) & (pl.col(_CHANCE) < chart_share)))
         members = frame.get_column("dup_group").drop_nulls()
         groups.append(members.filter(pl.Series(_chances(members, seed, "groups of a page") < group_share)))
@@ -76,6 +66,22 @@ def draw_ledger(
         group_sizes=pl.concat(groups).value_counts().get_column("count"),
         whole=chart_share == 1.0 and len(blocks) == len(sizes_of_blocks),
     )
+
+
+def _frames(file: Path, group: int, seed: int) -> Iterator[pl.DataFrame]:
+    """A row group of a ledger in pieces: that of a selection has hundreds of thousands of rows."""
+    with pq.ParquetFile(file) as opened:
+        names = [name for name in (*_COLUMNS, FAILED_RULES) if name in opened.schema_arrow.names]
+        for batch in opened.iter_batches(PIECE_ROWS, row_groups=[group], columns=names):
+            frame = pl.from_arrow(batch)
+            assert isinstance(frame, pl.DataFrame)
+            frame = frame.with_columns(
+                row_id=pl.col("block").cast(pl.UInt64) * (1 << ROW_BITS) + pl.col("row"),
+                stage=pl.col("stage").cast(pl.String),
+                reason=pl.col("reason").cast(pl.String),
+            )
+            chance = _chances(frame.get_column("row_id"), seed, "rows of a page")
+            yield frame.with_columns(pl.Series(_CHANCE, chance))
 
 
 def _least(frames: Sequence[pl.DataFrame], count: int) -> pl.DataFrame:
