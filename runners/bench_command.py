@@ -30,8 +30,8 @@ def bench(target: Target, wanted: BenchRequest) -> dict[str, Any]:
 
     Raises UsageError for what cannot be asked, PairmillError for a shard that cannot be read. ``of_disk`` is the part
     of what the disk itself reads with as many streams, past the page cache; ``busy_cores`` how many cores the workers
-    used: as many as workers, and the processor binds. ``alone_samples_per_s`` is the rate had no other program taken
-    cores from the workers.
+    used; ``binds`` what the workers spend more of their own time on, processor or disk. ``alone_samples_per_s`` is the
+    rate had no other program taken cores from the workers.
     """
     try:
         readings = {
@@ -60,6 +60,7 @@ def bench(target: Target, wanted: BenchRequest) -> dict[str, Any]:
             "samples_per_core_s": found.samples_per_core_s,
             "busy_cores": found.processor_s / found.seconds,
             "alone_samples_per_s": found.alone_samples_per_s,
+            "binds": found.binds,
             "of_disk": None if disk is None else found.bytes_per_s / disk,
         }
     if wanted.gpu_samples_per_s:
@@ -77,7 +78,7 @@ def bench_lines(told: dict[str, Any]) -> list[str]:
         name, found = _name(key), told[key]
         of_disk = "" if found["of_disk"] is None or "warm" in key else f", {found['of_disk']:.0%} of the disk"
         rate = f"{found['samples_per_s']:>10,.0f} samples/s, {found['bytes_per_s'] / 1e6:>7,.0f} MB/s"
-        lines.append(f"  {name:<20}{rate}, {found['busy_cores']:.1f} cores busy{of_disk}")
+        lines.append(f"  {name:<20}{rate}, {found['busy_cores']:.1f} cores busy{of_disk}: {found['binds']} binds")
     if any(told[key]["samples_per_s"] < UNSPOILED * told[key]["alone_samples_per_s"] for key in WAYS):
         lines.append("  other programs had the cores for a part of the time; without them:")
         lines += [f"  {_name(key):<20}{told[key]['alone_samples_per_s']:>10,.0f} samples/s" for key in WAYS]

@@ -69,7 +69,16 @@ class Read:
     @property
     def alone_samples_per_s(self) -> float:
         """Of all workers, had no other program taken the cores from them."""
-        return self.samples / max(self.seconds - self.queued_s / self.workers, 1e-9)
+        return self.samples / self._alone_s
+
+    @property
+    def binds(self) -> str:
+        """What workers spend more of their own time on: ``processor``, or ``disk`` for which they wait."""
+        return "processor" if self.processor_s >= self.workers * self._alone_s / 2 else "disk"
+
+    @property
+    def _alone_s(self) -> float:
+        return max(self.seconds - self.queued_s / self.workers, 1e-9)
 
 
 def drop_cache(paths: Sequence[Path]) -> None:

@@ -13,7 +13,7 @@ from pairmill.runners.bench_command import WAYS, bench_lines
 from pairmill.runners.cli import main
 from pairmill.runners.shard_stats import main as shard_stats
 from pairmill.sharding import disk_probe
-from pairmill.transforms.loader_probe import _share
+from pairmill.transforms.loader_probe import Read, _share
 
 if TYPE_CHECKING:
     from conftest import SmallPool
@@ -40,6 +40,7 @@ def test_bench_reads_every_way(dataset: Path, capsys: pytest.CaptureFixture[str]
     assert told["cold"]["samples"] == 24  # nothing is read twice
     assert told["warm"]["samples"] > 24
     assert told["gpus_fed"] == pytest.approx(told["cold_decoded"]["samples_per_s"] / 100)
+    assert {told[way]["binds"] for way in WAYS} <= {"processor", "disk"}
     lines = bench_lines(told)
     assert lines[0].startswith("read by 2 loader workers")
     assert sum(" cores busy" in line for line in lines) == 4
@@ -47,6 +48,14 @@ def test_bench_reads_every_way(dataset: Path, capsys: pytest.CaptureFixture[str]
     assert any("other programs had the cores" in line for line in bench_lines(spoiled))
     quiet = {way: {**told[way], "alone_samples_per_s": told[way]["samples_per_s"]} for way in WAYS}
     assert not any("other programs" in line for line in bench_lines({**told, **quiet}))
+
+
+def test_what_binds_is_what_a_worker_waits_for() -> None:
+    """Two workers of ten seconds each: of what other programs left them, how much was work."""
+    for processor_s, queued_s, binds in ((19, 0, "processor"), (4, 0, "disk"), (4, 15, "processor"), (2, 12, "disk")):
+        read = Read(1000, 10**6, 10.0, processor_s, queued_s, workers=2)
+        assert read.binds == binds
+        assert read.alone_samples_per_s == pytest.approx(1000 / (10 - queued_s / 2))
 
 
 def test_every_worker_has_shards(tmp_path: Path) -> None:
