@@ -33,6 +33,7 @@ from pairmill.sharding.mds import FOLDER as MDS
 from pairmill.sharding.mirror import entries, fresh, is_there, open_place, place_of, remove_file, remove_tree, shown
 from pairmill.sharding.pair import IMAGE_COLUMNS
 from pairmill.sharding.publish import publish_bytes, remove_temporaries
+from pairmill.sharding.shard_groups import check_column
 from pairmill.sharding.step_store import StepStore
 from pairmill.transforms.count_step import COUNT_COLUMNS
 from pairmill.transforms.duplicate_columns import GROUP_COLUMNS
@@ -44,7 +45,6 @@ from pairmill.transforms.mixture.concept_rule import ConceptRule
 from pairmill.transforms.pool.plan import Segment, plan_segments, pool_identity
 from pairmill.transforms.select_step import pool_rules
 from pairmill.transforms.selection.settings import made_selections
-from pairmill.transforms.shard_groups import check_column
 from pairmill.transforms.spool import remove_orphans
 from pairmill.transforms.spool_drop import SpoolPolicy, apply_policy
 

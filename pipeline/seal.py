@@ -29,6 +29,7 @@ from pairmill.sharding.pair import block_name
 from pairmill.sharding.publish import FileSum, publish_bytes
 from pairmill.sharding.record import RecordSchema
 from pairmill.sharding.shard import ShardInfo
+from pairmill.sharding.shard_groups import manifest_groups
 from pairmill.sharding.shard_plan import shard_name, split_and_group
 from pairmill.transforms.embedding_step import embedding_columns
 from pairmill.transforms.job import Job
@@ -104,8 +105,8 @@ def _groups(job: Job, orders: list[SplitOrder]) -> dict[str, Any]:
     groups = job.shards.groups
     if groups is None:
         return {}
-    values = {split_and_group(order.split)[1]: list(order.values or ()) for order in orders if order.samples}
-    return {"by": groups.by, **({"cuts": list(groups.cuts)} if groups.cuts else {}), "groups": values}
+    values = {split_and_group(order.split)[1]: order.values or () for order in orders if order.samples}
+    return manifest_groups(groups, values)
 
 
 def _finished(

@@ -74,6 +74,12 @@ def _add_reshard(commands: Commands[argparse.ArgumentParser]) -> None:
     reshard.add_argument(
         "--format", choices=("webdataset", "mds", "both"), default="webdataset", help="(default: webdataset)"
     )
+    reshard.add_argument(
+        "--group-by", metavar="COLUMN", help="shards of their own for its values, or tiers by --group-cuts"
+    )
+    reshard.add_argument("--group-cuts", metavar="N,N", default="", help="numbers that rise: tiers of a score")
+    reshard.add_argument("--group-names", metavar="NAME,NAME", default="", help="of the tiers, from the lowest")
+    reshard.add_argument("--group-min", type=int, metavar="N", default=1, help="smaller groups are joined as other")
     reshard.add_argument("--workers", type=int, default=1, help="shards written at a time (default: 1)")
     reshard.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     reshard.set_defaults(command=_reshard)
@@ -123,7 +129,7 @@ def _publish(arguments: argparse.Namespace) -> int:
 
 
 def _reshard(arguments: argparse.Namespace) -> int:
-    from pairmill.runners.reshard_command import reshard_dataset
+    from pairmill.runners.reshard_command import groups_asked, reshard_dataset
 
     return reshard_dataset(
         source=arguments.source,
@@ -141,6 +147,7 @@ def _reshard(arguments: argparse.Namespace) -> int:
         where=arguments.where,
         layout=arguments.layout,
         format=arguments.format,
+        groups=groups_asked(arguments.group_by, arguments.group_cuts, arguments.group_names, arguments.group_min),
     )
 
 

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pairmill.sharding.errors import UsageError
 from pairmill.sharding.reshard import reshard
 from pairmill.sharding.reshard_plan import ReshardSettings
+from pairmill.sharding.shard_groups import ShardGroups
 
 
 def reshard_dataset(source: Path, folder: Path, workers: int, quiet: bool, **settings: Any) -> int:
@@ -34,3 +35,18 @@ def reshard_dataset(source: Path, folder: Path, workers: int, quiet: bool, **set
             f"{done.bytes / 1e9:.2f} GB"
         )
     return 0
+
+
+def groups_asked(by: str | None, cuts: str, names: str, least: int) -> ShardGroups | None:
+    """The groups of ``--group-by`` and what goes with it; None without. Raises UsageError."""
+    if by is None:
+        if cuts or names or least != 1:
+            raise UsageError("--group-by: name the column that --group-cuts, --group-names or --group-min are about")
+        return None
+    try:
+        numbers = tuple(float(cut) for cut in cuts.split(",") if cut)
+        return ShardGroups(
+            by=by, cuts=numbers, names=tuple(name for name in names.split(",") if name), min_samples=least
+        )
+    except ValueError as error:
+        raise UsageError(f"--group-by: {error}") from error

@@ -249,7 +249,7 @@ def _seal(
     image_ext = old.image_ext if old is not None else _image_ext(source)
     record_schema = old.record if old is not None else {}
     name = old.recipe_name if old is not None else source.folder.name
-    grouped = old is not None and bool(old.groups)
+    grouped = bool(plan.groups)
     files += write_indexes(folder, splits, image_ext, grouped)
     if settings.layout == "datacomp":
         files += write_datacomp_files(folder, splits, plan.source_samples)
@@ -271,7 +271,7 @@ def _seal(
             versions=old.versions if old is not None else {},
             scorers=old.scorers if old is not None else {},
             words=old.words if old is not None else {},
-            groups=old.groups if old is not None else {},
+            groups=plan.groups,
         ),
     )
 

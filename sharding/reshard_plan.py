@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,15 @@ import polars as pl
 
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.shard_formats import Format
-from pairmill.sharding.shard_plan import TARGET_BYTES, Layout, shard_count, shard_sizes
+from pairmill.sharding.shard_groups import GROUP_VALUE, ShardGroups, group_values, manifest_groups, plan_groups
+from pairmill.sharding.shard_plan import (
+    TARGET_BYTES,
+    Layout,
+    in_splits,
+    shard_count,
+    shard_sizes,
+    split_and_group,
+)
 from pairmill.sharding.shard_source import ShardSource
 from pairmill.sharding.shuffle import mix
 from pairmill.sharding.value_list import list_file, read_list
@@ -31,7 +39,8 @@ class ReshardSettings:
     column, or the ``.npy`` of a DataComp subset; what ``subset`` names several times is written as often, the further
     times as ``KEY-1``, ``KEY-2``, …, as DataComp's resharder does. ``where`` is a condition over the columns of the
     metadata, in SQL. ``layout``: shards named with their split and number as Hugging Face does, or as DataComp's
-    resharder writes them, with its ``_stats.json`` and ``meta.json``. ``format``: tars, MDS, or both.
+    resharder writes them, with its ``_stats.json`` and ``meta.json``. ``format``: tars, MDS, or both. ``groups``:
+    shards of their own for values of a column of the metadata; by default a source's groups stay as they are.
     """
 
     count: int | None = None
@@ -45,6 +54,7 @@ class ReshardSettings:
     where: str | None = None
     layout: Layout = "split"
     format: Format = "webdataset"
+    groups: ShardGroups | None = None
 
     def __post_init__(self) -> None:
         for name in ("count", "samples_per_shard", "target_bytes", "multiple_of"):
@@ -59,6 +69,8 @@ class ReshardSettings:
             raise ValueError(f"format: {self.format!r} is not known; give webdataset, mds or both")
         if self.layout == "datacomp" and self.format == "mds":
             raise ValueError("layout: datacomp is one of tars; give format webdataset or both")
+        if self.layout == "datacomp" and self.groups is not None:
+            raise ValueError("layout: datacomp has one row of shards, and so no groups")
 
     @property
     def chooses(self) -> bool:
@@ -83,11 +95,12 @@ class SplitPlan:
 
 @dataclass(frozen=True, eq=False)
 class ReshardPlan:
-    """What becomes of a source: the plan of each split that keeps samples, the source's samples, and a digest."""
+    """What becomes of a source: the plan of each split (or group) with samples, the source's samples, and a digest."""
 
     splits: tuple[SplitPlan, ...]
     source_samples: int
     digest: str
+    groups: dict[str, Any] = field(default_factory=dict)  # what the manifest says of them
 
     @property
     def samples(self) -> int:
@@ -102,16 +115,31 @@ def plan_reshard(source: ShardSource, settings: ReshardSettings) -> ReshardPlan:
     conditions that cannot be used, and where no sample is left.
     """
     chosen = _Choice(settings)
-    taken = _of_metadata(source, chosen) if source.metadata else _of_tars(source, chosen)
-    counts = [len(indexes) for indexes, _ in taken]
-    all_samples = sum(total for _, total in taken)
+    if settings.groups is not None and not source.metadata:
+        raise UsageError(f"--group-by: {source.folder} has no metadata of pairmill")
+    taken = _of_metadata(source, chosen, settings.groups) if source.metadata else _of_tars(source, chosen)
+    counts = [len(of_shard.indexes) for of_shard in taken]
+    all_samples = sum(of_shard.total for of_shard in taken)
     if not sum(counts):
         raise UsageError(f"none of the {all_samples:,} samples of {source.folder} is left; look at the lists")
+    groups = dict(source.manifest.groups) if source.manifest is not None else {}
+    wanted: list[tuple[str, str, list[Taken]]] = [(split, split, taken) for split in _splits(source)]
+    if settings.groups is not None:
+        groups = manifest_groups(settings.groups, _plan_groups(taken, settings.groups))
+        wanted = [
+            (split, f"{split}-{name}", [of_shard.having(values) for of_shard in taken])
+            for split in dict.fromkeys(split_and_group(split)[0] for split in _splits(source))
+            for name, values in groups["groups"].items()
+        ]
     splits = []
-    for split in dict.fromkeys(shard.split for shard in source.shards):
-        numbers = [n for n, shard in enumerate(source.shards) if shard.split == split and counts[n]]
+    for split, name, mine in wanted:
+        numbers = [
+            n
+            for n, shard in enumerate(source.shards)
+            if len(mine[n].indexes) and (shard.split == split or (settings.groups and in_splits(shard.split, (split,))))
+        ]
         if numbers:
-            splits.append(_split(source, split, numbers, taken, settings))
+            splits.append(_split(source, name, numbers, mine, settings))
     if settings.layout == "datacomp" and len(splits) > 1:
         raise UsageError(
             f"layout datacomp has one row of shards, {source.folder} has the splits "
@@ -121,19 +149,39 @@ def plan_reshard(source: ShardSource, settings: ReshardSettings) -> ReshardPlan:
     digest.update(repr([tuple(shard) for shard in source.shards]).encode())
     for plan in splits:
         digest.update(plan.shard.tobytes() + plan.index.tobytes() + plan.copy.tobytes())
-    return ReshardPlan(tuple(splits), all_samples, digest.hexdigest())
+    return ReshardPlan(tuple(splits), all_samples, digest.hexdigest(), groups)
 
 
-#: Of one shard: the places of the samples taken, and how many samples it has.
-Taken = tuple[npt.NDArray[np.uint32], int]
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """Of one shard: the places of the samples taken, how many samples it has, and the taken ones' group values."""
+
+    indexes: npt.NDArray[np.uint32]
+    total: int
+    values: pl.Series | None = None
+
+    def having(self, values: Collection[str | None]) -> Taken:
+        """Those that have one of the values."""
+        assert self.values is not None
+        mine = self.values.is_in(list(values), nulls_equal=True).to_numpy()
+        return Taken(self.indexes[mine], self.total)
+
+
+def _splits(source: ShardSource) -> list[str]:
+    return list(dict.fromkeys(shard.split for shard in source.shards))
+
+
+def _plan_groups(taken: Sequence[Taken], groups: ShardGroups) -> dict[str, tuple[str | None, ...]]:
+    values = pl.concat(of_shard.values for of_shard in taken if of_shard.values is not None)
+    return plan_groups(dict(values.alias("value").value_counts(name="samples").iter_rows()), groups)
 
 
 def _split(
     source: ShardSource, split: str, numbers: Sequence[int], taken: Sequence[Taken], settings: ReshardSettings
 ) -> SplitPlan:
-    shard = np.concatenate([np.full(len(taken[n][0]), n, dtype=np.uint32) for n in numbers])
-    index = np.concatenate([taken[n][0] for n in numbers])
-    copy = np.concatenate([_copies(taken[n][0]) for n in numbers])
+    shard = np.concatenate([np.full(len(taken[n].indexes), n, dtype=np.uint32) for n in numbers])
+    index = np.concatenate([taken[n].indexes for n in numbers])
+    copy = np.concatenate([_copies(taken[n].indexes) for n in numbers])
     if settings.order == "shuffle":
         places = shard.astype(np.uint64) << np.uint64(32) | index.astype(np.uint64)
         mixed = mix(places, settings.seed, f"reshard {split}")
@@ -141,7 +189,7 @@ def _split(
         mixed[again] = mix(mixed[again] + copy[again], settings.seed, f"copies {split}")
         order = np.argsort(mixed, kind="stable")
         shard, index, copy = shard[order], index[order], copy[order]
-    mean = sum(source.shards[n].bytes * len(taken[n][0]) / taken[n][1] for n in numbers) / len(shard)
+    mean = sum(source.shards[n].bytes * len(taken[n].indexes) / taken[n].total for n in numbers) / len(shard)
     count = settings.count or shard_count(
         len(shard), mean, settings.target_bytes, settings.samples_per_shard, settings.multiple_of
     )
@@ -202,34 +250,43 @@ def _list(option: str, path: str | None) -> pl.Series | None:
         raise UsageError(f"{option}: {error}") from error
 
 
-def _of_metadata(source: ShardSource, choice: _Choice) -> list[Taken]:
+def _of_metadata(source: ShardSource, choice: _Choice, groups: ShardGroups | None) -> list[Taken]:
     numbers = {shard.name: number for number, shard in enumerate(source.shards)}
-    places: list[list[npt.NDArray[np.uint32]]] = [[] for _ in source.shards]
+    places: list[list[pl.DataFrame]] = [[] for _ in source.shards]
+    optional = [GROUP_VALUE] if groups is not None else []
     assert source.manifest is not None
     totals = [source.manifest.shards[shard.name] for shard in source.shards]
     needed = {"shard", "index"} | ({"key", "uid"} if choice.needed else set())
     if choice.where is not None:
         needed |= set(choice.where.meta.root_names())
+    if groups is not None:
+        needed.add(groups.by)
     for path in source.metadata:
         try:
             lazy = pl.scan_parquet(path, hive_partitioning=False)
             frame = lazy.select(name for name in lazy.collect_schema() if name in needed).collect()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise PairmillError(f"{path} cannot be read: {_first_line(error)}") from error
+        if groups is not None:
+            if groups.by not in frame.columns:
+                raise UsageError(f"--group-by: the metadata of {source.folder} have no column {groups.by!r}")
+            frame = frame.with_columns(group_values(frame.get_column(groups.by), groups))
         if choice.needed:
             frame = frame[np.repeat(np.arange(frame.height), choice.times(frame))]
         for (name,), rows in frame.group_by("shard", maintain_order=True):
             if name not in numbers:
                 raise PairmillError(f"{path} has rows of the shard {name!r}, which the manifest does not name")
-            places[numbers[str(name)]].append(rows.get_column("index").to_numpy().astype(np.uint32))
+            places[numbers[str(name)]].append(rows.select(pl.col("index").cast(pl.UInt32), *optional))
     taken = []
+    schema = {"index": pl.UInt32(), **dict.fromkeys(optional, pl.String())}
     for shard, found, total in zip(source.shards, places, totals, strict=True):
-        indexes = np.sort(np.concatenate([np.empty(0, dtype=np.uint32), *found]))
+        rows = pl.concat([pl.DataFrame(schema=schema), *found]).sort("index", maintain_order=True)
+        indexes = rows.get_column("index").to_numpy()
         if (len(indexes) and indexes[-1] >= total) or (
             not choice.needed and not np.array_equal(indexes, np.arange(total))
         ):
             raise PairmillError(f"{source.folder}: the metadata are not those of {shard.name}.tar; verify the dataset")
-        taken.append((indexes, total))
+        taken.append(Taken(indexes, total, rows.get_column(GROUP_VALUE) if groups is not None else None))
     return taken
 
 
@@ -244,7 +301,7 @@ def _of_tars(source: ShardSource, choice: _Choice) -> list[Taken]:
             times = choice.times(frame)
         else:
             times = np.ones(len(source.places(shard.name)), dtype=np.uint32)
-        taken.append((np.repeat(np.arange(len(times), dtype=np.uint32), times), len(times)))
+        taken.append(Taken(np.repeat(np.arange(len(times), dtype=np.uint32), times), len(times)))
     return taken
 
 

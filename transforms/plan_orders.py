@@ -9,9 +9,9 @@ import polars as pl
 
 from pairmill.sharding.errors import UsageError
 from pairmill.sharding.mds import MAX_SHARD_BYTES
+from pairmill.sharding.shard_groups import MAX_VALUES, plan_groups
 from pairmill.transforms.bucket_order import in_buckets
 from pairmill.transforms.job import Job
-from pairmill.transforms.shard_groups import MAX_VALUES, plan_groups
 from pairmill.transforms.shard_order import SplitOrder, order_split
 from pairmill.transforms.verdict_step import split_names
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from pairmill.sharding.exchange import read_batch
 from pairmill.sharding.hex_digits import hex_halves
+from pairmill.sharding.shard_groups import GROUP_VALUE
 from pairmill.sharding.shard_plan import split_and_group
 from pairmill.sharding.shuffle import mix
 from pairmill.transforms.block_frame import of_block
@@ -19,7 +20,6 @@ from pairmill.transforms.job import Job
 from pairmill.transforms.late_selection import read_known
 from pairmill.transforms.mixture.laps import copy_in_lap, first_laps
 from pairmill.transforms.mixture_step import laps_of
-from pairmill.transforms.shard_groups import GROUP_VALUE
 from pairmill.transforms.shard_order import SplitOrder, load_orders
 from pairmill.transforms.verdict_step import split_names
 from pairmill.transforms.words.choice import TEXT_NAME, choose_texts

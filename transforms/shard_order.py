@@ -22,9 +22,9 @@ from pairmill.sharding.load_plan import ShardChoice, Training, choose_shards
 from pairmill.sharding.machine_memory import memory_bytes
 from pairmill.sharding.mirror import settle
 from pairmill.sharding.shard_formats import Format
+from pairmill.sharding.shard_groups import ShardGroups
 from pairmill.sharding.shard_plan import TARGET_BYTES, Layout, shard_count
 from pairmill.sharding.shuffle import mix
-from pairmill.transforms.shard_groups import ShardGroups
 
 #: The orders once the samples of each bucket are counted.
 COUNTED = "counted.npz"

@@ -11,6 +11,7 @@ import polars as pl
 from pairmill.sharding.exchange import BatchWriter
 from pairmill.sharding.hex_digits import hex_halves
 from pairmill.sharding.pair import ROW_BITS
+from pairmill.sharding.shard_groups import GROUP_VALUE, group_values
 from pairmill.transforms.block_frame import of_blocks
 from pairmill.transforms.caption_merge import MERGED, sent_captions, with_captions
 from pairmill.transforms.job import Job
@@ -18,7 +19,6 @@ from pairmill.transforms.late_selection import decided, lane_duplicates, read_kn
 from pairmill.transforms.mixture.laps import copies_by_lap, first_laps
 from pairmill.transforms.mixture_count import MixtureCount
 from pairmill.transforms.mixture_step import laps_of, with_samples
-from pairmill.transforms.shard_groups import GROUP_VALUE, group_values
 from pairmill.transforms.shard_order import split_of
 from pairmill.transforms.words.recycle import RECYCLED_FROM
 

@@ -45,7 +45,11 @@ def pool(small_pool: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def metadata(build: Path) -> pl.DataFrame:
-    return pl.concat([pl.read_parquet(file) for file in sorted((build / "dataset" / "metadata").glob("*.parquet"))])
+    return metadata_of(build / "dataset")
+
+
+def metadata_of(dataset: Path) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(file) for file in sorted((dataset / "metadata").glob("*.parquet"))])
 
 
 def part(frame: pl.DataFrame) -> pl.Series:
@@ -280,3 +284,51 @@ def test_groups_in_a_global_order(pool: Any, builds: Any, tree: Any, tmp_path: P
     assert tars == {
         name: sha for name, sha in tree(tmp_path / "two_passes" / "dataset").items() if name.endswith(".tar")
     }
+
+
+def test_reshard_makes_the_groups_of_a_recipe(pool: Any, builds: Any, tmp_path: Path) -> None:
+    recipe, _ = pool
+    work = tmp_path / "work"
+    builds.make(recipe("plain", shards={"count": 2}), tmp_path / "plain", work)
+    builds.make(recipe("grouped", shards={"count": 2, "groups": {"by": "source"}}), tmp_path / "grouped", work)
+    plain, grouped = tmp_path / "plain" / "dataset", tmp_path / "grouped" / "dataset"
+    again = tmp_path / "again"
+    command = ["reshard", str(plain), str(again), "--shards", "2", "--group-by", "source", "--quiet"]
+    assert main(command) == 0
+    assert not examine(find_shards(again), verify=True).faults
+    new, old = read_manifest(again), read_manifest(grouped)
+    assert new.groups == old.groups
+    assert new.splits == old.splits
+    keys = {name: set(metadata_of(again).filter(part(metadata_of(again)) == name)["key"]) for name in new.splits}
+    assert keys == {
+        name: set(metadata_of(grouped).filter(part(metadata_of(grouped)) == name)["key"]) for name in old.splits
+    }
+    tiers = tmp_path / "tiers"  # of a dataset that has groups already: others
+    told = ["--group-by", "quality", "--group-cuts", "0.3,0.6", "--group-names", "low,mid,high", "--group-min", "3"]
+    assert main(["reshard", str(grouped), str(tiers), "--samples-per-shard", "4", "--quiet", *told]) == 0
+    assert not examine(find_shards(tiers), verify=True).faults
+    assert list(read_manifest(tiers).groups["groups"]) == ["low", "mid", "high", "none"]
+    rows = metadata_of(tiers)
+    assert rows.filter(pl.col("quality") >= 0.6)["shard"].str.contains("-high-").all()
+    assert sorted(rows["key"]) == sorted(metadata_of(plain)["key"])
+    assert {name.split("-")[0] for name in read_manifest(tiers).splits} == {"train", "val"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--group-cuts", "1,2"], "--group-by: name the column"),
+        (["--group-by", "nowhere"], "have no column 'nowhere'"),
+        (["--group-by", "quality"], "shard groups: 'quality' is of type Float64"),
+        (["--group-by", "source", "--group-cuts", "x"], "--group-by: could not convert"),
+        (["--group-by", "source", "--layout", "datacomp"], "and so no groups"),
+    ],
+)
+def test_groups_that_reshard_refuses(
+    pool: Any, builds: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    recipe, _ = pool
+    builds.make(recipe("plain", shards={"count": 2}), tmp_path / "plain")
+    assert main(["reshard", str(tmp_path / "plain"), str(tmp_path / "new"), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairmill.sharding.errors import UsageError
-from pairmill.transforms.shard_groups import MAX_GROUPS, ShardGroups, group_values, plan_groups
+from pairmill.sharding.shard_groups import MAX_GROUPS, ShardGroups, group_values, plan_groups
 
 
 def test_values_are_text_and_nothing_is_none() -> None:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -81,7 +81,7 @@ def group_values(column: pl.Series, groups: ShardGroups) -> pl.Series:
     if column.dtype == pl.Null:
         return pl.Series(GROUP_VALUE, [None] * len(column), dtype=pl.String)
     if (wrong := check_column(groups, column.dtype)) is not None:
-        raise UsageError(f"shards.groups.by: {groups.by!r} {wrong}")
+        raise UsageError(f"shard groups: {groups.by!r} {wrong}")
     if not groups.cuts:
         return column.cast(pl.String).replace("", None).alias(GROUP_VALUE)
     numbers = column.cast(pl.Float64).fill_nan(None)
@@ -104,13 +104,13 @@ def plan_groups(samples: Mapping[str | None, int], groups: ShardGroups) -> dict[
         told = sorted(f"{value} ({samples[value]:,})" for value in small if value is not None)
         more = f" and {len(told) - 10} more" if len(told) > 10 else ""
         raise UsageError(
-            f"shards.groups: {', '.join(told[:10])}{more} of {groups.by!r} have fewer than {groups.min_samples:,} "
+            f"shard groups: {', '.join(told[:10])}{more} of {groups.by!r} have fewer than {groups.min_samples:,} "
             "samples; lower min_samples, or join them with small: other"
         )
     values = [value for value in samples if value is not None and value not in small]
     if len(values) > MAX_GROUPS:
         raise UsageError(
-            f"shards.groups: {groups.by!r} makes {len(values):,} groups of shards, {MAX_GROUPS:,} are the most; raise "
+            f"shard groups: {groups.by!r} makes {len(values):,} groups of shards, {MAX_GROUPS:,} are the most; raise "
             "min_samples to join small ones, or group by another column"
         )
     named = _names(values) if not groups.cuts else {value: value for value in values}
@@ -123,6 +123,12 @@ def plan_groups(samples: Mapping[str | None, int], groups: ShardGroups) -> dict[
     if None in samples:
         planned[NONE] = (None,)
     return planned
+
+
+def manifest_groups(groups: ShardGroups, planned: Mapping[str, tuple[str | None, ...]]) -> dict[str, Any]:
+    """What a manifest says of shard groups: ``by``, perhaps ``cuts``, and ``groups``, name to values."""
+    told = {name: list(values) for name, values in planned.items()}
+    return {"by": groups.by, **({"cuts": list(groups.cuts)} if groups.cuts else {}), "groups": told}
 
 
 def _names(values: list[str]) -> dict[str, str]:
