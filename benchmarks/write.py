@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import pickle
 import shutil
 import subprocess
@@ -229,6 +230,9 @@ def compare(writing: Writing, repeats: int) -> None:
     print(COPY.told(against("cp + sha256sum + sync", one)))
     print(PEER.told(against("webdataset's ShardWriter + sync", one)))
     print(SECOND.told(against("one process", runs["two processes"])))
+    cores = len(os.sched_getaffinity(0))
+    busy = [took.processor / took.wall / cores for took in runs["two processes"]]
+    print(f"two processes kept {', '.join(f'{share:.2f}' for share in busy)} of {cores} cores busy (1: the cores bind)")
     disk = [b.wall / a.wall for a, b in zip(runs["the disk from memory, one stream"], one, strict=True)]
     print(f"one process against the disk alone: {', '.join(f'{1 / ratio:.3f}' for ratio in disk)} of its rate")
 

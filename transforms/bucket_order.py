@@ -18,6 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pairmill.sharding.exchange import read_batch
+from pairmill.sharding.shard_plan import shard_of
 from pairmill.transforms.job import Job
 from pairmill.transforms.shard_order import SplitOrder
 
@@ -65,6 +66,19 @@ def first_buckets(orders: Sequence[SplitOrder]) -> dict[str, int]:
     """The number of the first bucket of each split among the buckets of all."""
     ends = np.cumsum([0, *(len(order.blocks) for order in orders)])
     return {order.split: int(end) for order, end in zip(orders, ends, strict=False)}
+
+
+def wanted_buckets(order: SplitOrder, finished: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Whether each bucket of a split has samples of a shard that is not ``finished`` (one flag a shard)."""
+    if not order.samples:
+        return np.zeros(len(order.blocks), np.bool_)
+    starts = order.group_starts()
+    stops = starts + order.counts
+    open_shards = np.cumsum([0, *~finished])
+    first, last = (
+        shard_of(np.clip(ranks, 0, order.samples - 1), order.samples, order.shards) for ranks in (starts, stops - 1)
+    )
+    return (open_shards[last + 1] > open_shards[first]) & (order.counts > 0)
 
 
 @dataclass(frozen=True)

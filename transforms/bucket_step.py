@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from pairmill.sharding.column_files import attempt_path
@@ -17,7 +18,7 @@ from pairmill.sharding.exchange import BatchWriter, PartitionWriter, read_batch,
 from pairmill.sharding.free_space import require_free
 from pairmill.sharding.mirror import fetched_all, listed, settle
 from pairmill.sharding.publish import publish_bytes
-from pairmill.sharding.shard_plan import shard_name, shard_of
+from pairmill.sharding.shard_plan import shard_name
 from pairmill.transforms.bucket_order import (
     IMAGES,
     MOVED,
@@ -28,6 +29,7 @@ from pairmill.transforms.bucket_order import (
     move_path,
     move_plan,
     vectors_kind,
+    wanted_buckets,
 )
 from pairmill.transforms.embedding_step import EmbeddingColumn, embedding_columns
 from pairmill.transforms.job import Job
@@ -137,21 +139,15 @@ def move_images(job: Job, lane: int) -> None:
                     start += batch.height
 
 
-def unfinished_buckets(job: Job) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def unfinished_buckets(job: Job) -> npt.NDArray[np.bool_]:
     """Whether each bucket has samples of a shard that is still to be written."""
-    found = []
+    found = [np.zeros(0, np.bool_)]
     digest = plan_of(job)["digest"]
     for order in load_orders(job.parts / "orders.npz").values():
-        if not order.samples:
-            continue
         names = [shard_name(order.split, n, order.shards, job.shards.layout) for n in range(order.shards)]
-        open_shards = np.cumsum([0, *(finished_shard(job, name, digest) is None for name in names)])
-        starts = order.group_starts()
-        stops = np.append(starts[1:], order.samples)
-        first = shard_of(np.minimum(starts, order.samples - 1), order.samples, order.shards)
-        last = shard_of(np.maximum(stops, 1) - 1, order.samples, order.shards)
-        found.append((open_shards[last + 1] > open_shards[first]) & (stops > starts))
-    return np.concatenate(found) if found else np.zeros(0, np.bool_)
+        finished = np.array([finished_shard(job, name, digest) is not None for name in names], np.bool_)
+        found.append(wanted_buckets(order, finished))
+    return np.concatenate(found)
 
 
 class _PartFiles:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairmill.transforms import bucket_order
-from pairmill.transforms.bucket_order import bucket_of, first_buckets, lay_buckets
+from pairmill.transforms.bucket_order import bucket_of, first_buckets, lay_buckets, wanted_buckets
 from pairmill.transforms.sample_rows import pieces
 from pairmill.transforms.shard_order import ShardSettings, SplitOrder, order_split
 
@@ -60,6 +60,18 @@ def test_shards_take_every_sample_of_every_bucket_once(counts: list[int], shards
             assert 0 <= first < last <= counts[bucket]
             seen += [(bucket, place) for place in range(first, last)]
     assert seen == [(bucket, place) for bucket, count in enumerate(counts) for place in range(count)]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(1, 9), st.integers(0, 2**9 - 1))
+def test_a_bucket_is_wanted_while_a_shard_of_it_is(counts: list[int], shards: int, bits: int) -> None:
+    order = of_counts("train", counts, ShardSettings(count=shards, order="global"))
+    finished = np.array([bool(bits >> number & 1) for number in range(order.shards)], dtype=np.bool_)
+    wanted = [False] * len(counts)
+    for number in range(order.shards):
+        start, stop = (order.samples * i // order.shards for i in (number, number + 1))
+        for bucket, _, _ in pieces(order, start, stop):
+            wanted[bucket] |= not finished[number]
+    assert wanted_buckets(order, finished).tolist() == wanted
 
 
 def test_buckets_of_all_splits_are_numbered_through() -> None:
