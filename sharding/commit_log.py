@@ -11,6 +11,7 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,9 @@ import polars as pl
 from pairmill.sharding.column_files import attempt_path, replace_file, write_row_groups
 from pairmill.sharding.mirror import fresh, fresh_all, is_mirrored, listed, remove_files, upload
 from pairmill.sharding.object_store import StoreError
+
+#: Lines of a log that are parsed together.
+BATCH = 20_000
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,13 @@ class CommitLog:
         """Every commit, in no stated order; a line that a killed worker left unfinished is passed over."""
         return self._folded() + self._loose()
 
+    def table(self) -> pl.DataFrame:
+        """The same as columns, sorted by block and part, the last commit of each; ``counts`` is JSON text."""
+        folded = fresh(self.folder / self.FOLDED)
+        frames = [_frame([])] + ([pl.read_parquet(folded)] if folded.is_file() else [])
+        frames += [_frame(commits) for commits in self._batches()]
+        return pl.concat(frames).unique(["block", "part"], keep="last", maintain_order=True).sort("block", "part")
+
     def fold(self) -> list[Commit]:
         """Gather all lines into one table and remove the workers' files; returns every commit. Driver only."""
         self.close()  # an open file that is removed below would swallow later lines
@@ -77,21 +88,9 @@ class CommitLog:
 
     def replace(self, commits: list[Commit]) -> None:
         """Make ``commits`` the folded table."""
-        frame = pl.DataFrame(
-            {
-                "block": pl.Series([c.block for c in commits], dtype=pl.Int64),
-                "part": pl.Series([c.part for c in commits], dtype=pl.Int32),
-                "path": pl.Series([c.path for c in commits], dtype=pl.String),
-                "row_group": pl.Series([c.row_group for c in commits], dtype=pl.Int32),
-                "rows": pl.Series([c.rows for c in commits], dtype=pl.Int64),
-                "seconds": pl.Series([c.seconds for c in commits], dtype=pl.Float64),
-                "counts": pl.Series([json.dumps(c.counts) for c in commits], dtype=pl.String),
-                "digest": pl.Series([c.digest for c in commits], dtype=pl.String),
-            }
-        )
         target = self.folder / self.FOLDED
         attempt = attempt_path(target)
-        write_row_groups(attempt, [frame])
+        write_row_groups(attempt, [_frame(commits)])
         replace_file(attempt, target)
 
     def close(self) -> None:
@@ -109,16 +108,24 @@ class CommitLog:
         return [Commit(b, p, path, g, n, s, json.loads(counts), digest) for b, p, path, g, n, s, counts, digest in rows]
 
     def _loose(self) -> list[Commit]:
-        commits = []
+        return [commit for commits in self._batches() for commit in commits]
+
+    def _batches(self) -> Iterator[list[Commit]]:
+        """The commits of the workers' files, some lines at a time: as objects they take a kilobyte each."""
         for file in fresh_all(listed(self.folder, "*.jsonl")):
-            for line in file.read_text(encoding="utf-8").splitlines():
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(record, dict) and "block" in record:
-                    commits.append(Commit(**record))
-        return commits
+            commits = []
+            with file.open(encoding="utf-8") as lines:
+                for line in lines:
+                    try:
+                        record = json.loads(line)
+                    except ValueError:
+                        continue
+                    if isinstance(record, dict) and "block" in record:
+                        commits.append(Commit(**record))
+                    if len(commits) >= BATCH:
+                        yield commits
+                        commits = []
+            yield commits
 
     def _write(self, text: str, sync: bool) -> None:
         with self._lock:
@@ -153,3 +160,18 @@ class CommitLog:
             if os.fstat(self._handle).st_size >= self.MAX_PUT_BYTES:
                 os.close(self._handle)
                 self._handle = None
+
+
+def _frame(commits: list[Commit]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "block": pl.Series([c.block for c in commits], dtype=pl.Int64),
+            "part": pl.Series([c.part for c in commits], dtype=pl.Int32),
+            "path": pl.Series([c.path for c in commits], dtype=pl.String),
+            "row_group": pl.Series([c.row_group for c in commits], dtype=pl.Int32),
+            "rows": pl.Series([c.rows for c in commits], dtype=pl.Int64),
+            "seconds": pl.Series([c.seconds for c in commits], dtype=pl.Float64),
+            "counts": pl.Series([json.dumps(c.counts) for c in commits], dtype=pl.String),
+            "digest": pl.Series([c.digest for c in commits], dtype=pl.String),
+        }
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from pairmill.sharding.column_files import (
     write_row_groups,
 )
 from pairmill.sharding.commit_log import Commit, CommitLog
+from pairmill.sharding.commit_table import by_block
 from pairmill.sharding.mirror import fetched, listed, open_place, remove_files, seen
 from pairmill.sharding.pair import block_name
 from pairmill.sharding.publish import TEMPORARY_MARK
@@ -61,7 +62,7 @@ class StepStore:
         """The step's commit log, one writer a process."""
         return _log(str(open_place(self.work) / "log" / self.name), self.run)
 
-    def snapshot(self, moment: str) -> dict[int, list[Commit]]:
+    def snapshot(self, moment: str) -> Mapping[int, list[Commit]]:
         """What is committed at a moment of the run: block → its parts in order. Do not change it.
 
         The log is read once a process, run and moment: ask under a name that belongs to a point of the run at which
@@ -196,8 +197,5 @@ def _log(folder: str, run: str) -> CommitLog:
 
 
 @lru_cache(maxsize=256)
-def _committed(folder: str, run: str, moment: str) -> dict[int, list[Commit]]:
-    found: dict[int, dict[int, Commit]] = defaultdict(dict)
-    for commit in CommitLog(Path(folder)).read():
-        found[commit.block][commit.part] = commit
-    return {block: [parts[p] for p in sorted(parts)] for block, parts in found.items()}
+def _committed(folder: str, run: str, moment: str) -> Mapping[int, list[Commit]]:
+    return by_block(CommitLog(Path(folder)).table())

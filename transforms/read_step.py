@@ -44,8 +44,8 @@ def lay_out(job: Job) -> list[int]:
 
     Call it when every segment was read: the commit log then knows all blocks.
     """
-    rows = {commit.block: commit.rows for commit in job.pool_store.log.read()}
-    plan = lay_lanes(list(rows.items()), job.lanes)
+    blocks = job.pool_store.log.table().select("block", "rows")
+    plan = lay_lanes(blocks.rows(), job.lanes)
     save_lanes(job.lanes_path, plan)
     return list(range(plan.lanes))
 
