@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,13 +54,11 @@ def publish_dataset(
     found = target.find()
     if MANIFEST_NAME in found and target.read(MANIFEST_NAME) != raw:
         raise UsageError(f"{url} holds another dataset; choose another folder, or remove it")
-    there = [
-        file
-        for file in manifest.files
-        if file.name in found
-        and int(found[file.name]["size"]) == file.bytes
-        and (not settings.recheck or target.holds(dataset / file.name, file, found[file.name]))
-    ]
+    there = [file for file in manifest.files if found.get(file.name, {}).get("size") == file.bytes]
+    if settings.recheck:
+        with ThreadPoolExecutor(settings.streams, thread_name_prefix="recheck") as pool:
+            same = pool.map(lambda file: target.holds(dataset / file.name, file, found[file.name]), there)
+            there = [file for file, holds in zip(there, same, strict=True) if holds]
     names = {file.name for file in there}
     wanted = [file for file in manifest.files if file.name not in names]
     compared: Counter[Compared] = Counter()

@@ -106,11 +106,17 @@ class StoreTarget:
             raise PairmillError(f"{self._url}/{name} cannot be read: {_told(error)}") from error
 
     def holds(self, path: Path, file: FileSum, told: Mapping[str, Any]) -> bool:
-        """Whether what lies there is the file: by its sum where the store tells one, else by all its bytes."""
+        """Whether what lies there is the file: by its sum where the store tells one, else by all its bytes.
+
+        Raises PairmillError where the bytes cannot be read.
+        """
         if int(told["size"]) != file.bytes:
             return False
         same = _same(LocalSums.of(path), told)
-        return self._reads_back(file) if same is None or not same else same
+        try:
+            return True if same else self._reads_back(file)
+        except NotCopiedError as error:
+            raise PairmillError(f"{self._url}/{file.name} cannot be read: {error}") from error
 
     def put(self, path: Path, file: FileSum, count: CopyCount, stop: threading.Event) -> Compared:
         """Copy a local file, and compare what came of it. Raises PairmillError for one that the manifest tells not."""
