@@ -57,6 +57,7 @@ GEMINI = ["google-genai>=1.16"]
 S3 = ["s3fs>=2025.2"]  # the first with conditional puts
 GS = ["gcsfs>=2025.2"]
 HF = ["huggingface_hub>=0.24"]
+DATAFLOW = ["apache-beam[gcp]>=2.77,<2.78"]  # Google's clients, for those who submit
 # img2dataset fails to import on Python 3.13 (imghdr is gone) and pins webdataset < 0.3: never beside `dev`.
 IMG2DATASET = ["img2dataset>=1.47,<2; python_version < '3.13'"]
 DEV = [
@@ -94,6 +95,7 @@ setup(
         "models": RUN + MODELS,
         "img2dataset": IMG2DATASET,
         "vllm": RUN + VLLM,
+        "dataflow": RUN + DATAFLOW,
         "gemini": RUN + GEMINI,
         "s3": RUN + S3,
         "gs": RUN + GS,

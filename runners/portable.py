@@ -18,7 +18,7 @@ from pairmill.runners.quick_beam import quick_beam
 with quick_beam():
     import apache_beam as beam
     import grpc
-    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
     from apache_beam.portability import python_urns
     from apache_beam.portability.api import beam_job_api_pb2
     from apache_beam.runners.portability.portable_runner import PortableRunner
@@ -108,11 +108,18 @@ def run_through_job_service(
     assert greeting is not None
     greeting.post()
     calls = CALLS_PER_WORKER * choice.workers
+    template = options.view_as(GoogleCloudOptions).template_location
     try:
         with _quiet():
             pipeline = beam.Pipeline(runner=runner, options=options)
             _ = pipeline | "Workers" >> MeetWorkers(greeting, segments, calls) | "Build" >> graph
-            _wait(pipeline.run(), choice, greeting, watch)
+            result = pipeline.run()
+            if template:
+                raise TemplateWritten(
+                    f"the job lies in {template}; run the template while nothing else writes to {job.build}, then run "
+                    "this command without --template_location, which goes on from what the job has committed"
+                )
+            _wait(result, choice, greeting, watch)
     except PairmillError:
         raise
     except Exception as error:
@@ -120,7 +127,8 @@ def run_through_job_service(
         note_error(job.build, said)
         raise _told(said, error, choice, greeting, job.build) from error
     finally:
-        greeting.withdraw()
+        if not template:
+            greeting.withdraw()
 
 
 def _wait(result: Any, choice: RunnerChoice, greeting: Greeting, watch: Callable[[], None]) -> None:
@@ -156,6 +164,12 @@ def _wait(result: Any, choice: RunnerChoice, greeting: Greeting, watch: Callable
         raise
     if ended[0] is not None:
         raise JobFailed(_errors_of(result) or str(ended[0])) from ended[0]
+
+
+class TemplateWritten(PairmillError):
+    """The job was not run, as the user asked; its workers will look for the token that stays."""
+
+    exit_code = 0
 
 
 class JobFailed(Exception):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from pairmill.pipeline.prepared import Prepared
 from pairmill.runners.runner_choice import RunnerChoice
-from pairmill.sharding.errors import UsageError
 from pairmill.transforms.greeting import Greeting, told_versions
 from pairmill.transforms.job import Job
 from pairmill.transforms.pool.plan import Segment
@@ -59,5 +58,7 @@ def run_on(
     elif choice.name == "portable":
         runner, options = job_service_runner(choice)
     else:
-        raise UsageError(f"--runner {choice.name}: it is not built yet")
+        from pairmill.runners.dataflow import dataflow_runner
+
+        runner, options = dataflow_runner(choice)
     run_through_job_service(choice, runner, options, len(segments), graph, job)
