@@ -97,8 +97,8 @@ def _topology(verdicts: Sequence[Mapping[str, Any]]) -> list[Content]:
     colours = {"even": "good", "uneven": "warn", "fails": "bad"}
     rows = [
         (
-            each["split"],
-            each["loader"],
+            element("span", printable(each["split"]), class_="name"),
+            element("span", each["loader"], class_="name"),
             element("span", each["verdict"], class_=colours.get(each["verdict"])),
             each["why"],
         )

@@ -32,6 +32,7 @@ caption{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hid
 th,td{text-align:left;padding:4px 18px 4px 0;vertical-align:baseline;border-bottom:1px solid var(--line)}
 th{font-weight:600;font-size:.85rem;color:var(--soft);white-space:nowrap}
 td{overflow-wrap:break-word}
+@media (min-width:760px){td .name{white-space:nowrap}}
 .number{text-align:right;white-space:nowrap}
 tr.stage td{font-weight:600}tr.reason td:first-child{padding-left:20px}tr.total td{font-weight:650;border-bottom:0}
 .funnel{width:100%}.bar{width:46%;min-width:140px}
