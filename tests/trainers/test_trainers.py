@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pairmill.runners.cli import main
+
 if TYPE_CHECKING:
     from conftest import Reader
 
@@ -101,6 +103,18 @@ def test_streaming_reads_mds_with_two_ranks_and_resumes(
         assert told["batches"] == 8
         assert told["resumed"] == told["followed"]
         assert len(told["followed"]) == 5
+
+
+def test_groups_are_read_apart_and_mixed(reader: Callable[[str], Reader], dataset: Path, tmp_path: Path) -> None:
+    asked = ["--group-by", "width", "--group-cuts", "51", "--group-names", "narrow,wide", "--shards", "2"]
+    assert main(["reshard", str(dataset), str(tmp_path / "grouped"), "--format", "both", *asked, "--quiet"]) == 0
+    told = replace(reader("streaming"), dataset=tmp_path / "grouped").read("read_groups.py")
+    parts = {name: set(keys) for name, keys in told["parts"].items()}
+    assert len(parts["train"]) == len(told["parts"]["train"]) == SAMPLES
+    assert parts["train-narrow"] | parts["train-wide"] == parts["train"]
+    assert not parts["train-narrow"] & parts["train-wide"]
+    assert told["streams"] == {"narrow": 100, "wide": 300}  # exact
+    assert set(told["mix"]) == {"narrow", "wide"}  # drawn
 
 
 def test_dali(reader: Callable[[str], Reader]) -> None:
