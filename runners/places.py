@@ -8,7 +8,7 @@ from pathlib import Path
 from pairmill.sharding.errors import PairmillError, UsageError
 from pairmill.sharding.mirror import cache_folder, open_place, settle, store_of
 from pairmill.sharding.mirror_space import CACHE_VARIABLE
-from pairmill.sharding.object_store import ObjectStore, check_store, is_url
+from pairmill.sharding.object_store import check_store, is_url
 
 
 def place(told: str) -> Path | str:
@@ -39,7 +39,7 @@ def open_to_write(told: Path | str) -> Path:
     folder = open_folder(told)
     behind = store_of(folder)
     if behind is not None:
-        check_store(ObjectStore(str(told)))
+        check_store(behind[0])
     return folder
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import filecmp
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -25,8 +26,12 @@ T = TypeVar("T")
 #: Scheme to the package that speaks it. ``memory`` is fsspec's own, of one process.
 _PACKAGES = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gs"), "gcs": ("gcsfs", "gs"), "memory": None}
 #: What the libraries have given up on is tried again so often, after so many seconds and their double.
-TRIES = 3
+TRIES = 2
 PAUSE_S = 1.0
+#: s3fs tries five times what botocore has given up on after five: minutes, where a store does not answer at all.
+_LIBRARY_TRIES = 2
+#: A store that is looked at before any work has so long for all answers together.
+CHECK_WITHIN_S = 45.0
 #: An object that this process put must be in a listing within this time.
 LISTED_WITHIN_S = 20.0
 #: What S3 removes in one request.
@@ -191,7 +196,7 @@ class ObjectStore:
             except FileExistsError:
                 raise
             except FileNotFoundError as error:
-                if _names_no_bucket(error):
+                if _names_no_bucket(error) or (what.startswith("write") and error.errno is None):
                     raise self._told(what, error) from error
                 raise
             except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
@@ -218,7 +223,7 @@ def explain(error: BaseException, url: str) -> str:
     kind = type(error).__name__
     text = " ".join(str(error).split()) or kind
     bucket = url.split("://", 1)[1].split("/", 1)[0]
-    if _names_no_bucket(error):
+    if _names_no_bucket(error) or isinstance(error, FileNotFoundError):
         return f"there is no bucket {bucket}; create it, or name another"
     if kind in ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "TokenRetrievalError"):
         return "there are no credentials; give them in the environment, as the store's own tools take them"
@@ -260,12 +265,14 @@ def _filesystem(url: str) -> tuple[Any, str]:
         import fsspec
 
         # A listing that is remembered would not show what other workers put.
-        files, path = fsspec.url_to_fs(url, use_listings_cache=False)
+        files, path = fsspec.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
     except ImportError as error:
         name, extra = package or ("fsspec", "run")
         raise UsageError(f"{url} needs the package {name}: pip install 'pairmill[{extra}]' ({error})") from error
     except ValueError as error:
         raise UsageError(f"{url}: {error}") from error
+    if hasattr(files, "retries"):
+        files.retries = min(files.retries, _LIBRARY_TRIES)
     root = path.rstrip("/")
     if "/" not in root.strip("/"):
         raise UsageError(f"{url}: name a folder in the bucket, such as {url.rstrip('/')}/build")
@@ -275,8 +282,29 @@ def _filesystem(url: str) -> tuple[Any, str]:
 def check_store(store: ObjectStore) -> None:
     """Make sure that a store can be read and written, refuses a second put, and lists what it has.
 
-    Raises UsageError, one line, for one that cannot serve. Costs some six requests.
+    Raises UsageError, one line, for one that cannot serve, or does not answer in time. Costs some six requests.
     """
+    ended: list[BaseException | None] = []
+
+    def check() -> None:
+        try:
+            _check(store)
+            ended.append(None)
+        except BaseException as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=check, name="pairmill-store-check", daemon=True)
+    thread.start()
+    thread.join(CHECK_WITHIN_S)
+    if not ended:
+        raise UsageError(
+            f"{store.url}: it does not answer in {CHECK_WITHIN_S:.0f} s; check its address and the network"
+        )
+    if ended[0] is not None:
+        raise ended[0]
+
+
+def _check(store: ObjectStore) -> None:
     name = f"pairmill-probe-{uuid.uuid4().hex[:12]}"
     try:
         first = store.put_new_bytes(name, b"1")

@@ -31,6 +31,7 @@ from pairmill.sharding.mirror import close_mirrors
 from pairmill.sharding.pair import pair_uid
 
 from .flink_here import FlinkHere, started
+from .gcs_server import GcsServer, serve_gcs
 from .s3_server import S3Server, serve_s3
 
 # No test asserts a time, and machines are busy.
@@ -304,3 +305,20 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     yield s3_server
     close_mirrors()
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
+    """One server that speaks GCS for all tests of a process."""
+    with serve_gcs(tmp_path_factory.mktemp("gcs"), free_port()) as server:
+        yield server
+
+
+@pytest.fixture
+def gcs(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[GcsServer]:
+    """The server, with what a client needs in the environment, and a cache folder of the test's own."""
+    for name, value in gcs_server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PAIRMILL_CACHE", str(tmp_path / "cache"))
+    yield gcs_server
+    close_mirrors()

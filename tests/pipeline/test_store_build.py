@@ -175,6 +175,16 @@ def _texts(url: str) -> list[bytes]:
     return [store.bytes_of(name) or b"" for name in store.sizes() if name.endswith((".json", ".md", ".yaml"))]
 
 
+def test_on_gcs_it_has_the_bytes_of_one_in_a_folder(
+    small_pool: Any, builds: Any, gcs: Any, steps: Any, tmp_path: Path
+) -> None:
+    recipe = small_pool.recipe(tmp_path / "r.yaml")
+    builds.make(recipe, tmp_path / "here", tmp_path / "here-work", lanes=2)
+    on_gcs = StoreBuilds(gcs.new_url(), tmp_path, steps, builds.choice)
+    on_gcs.make(recipe, "build", lanes=2)
+    assert files(on_gcs.copy("build") / "dataset") == files(tmp_path / "here" / "dataset")
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_any_call_it_ends_in_the_same_bytes_and_fetches_no_block_twice(
     seed: int, small_pool: Any, builds: Any, in_memory: StoreBuilds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

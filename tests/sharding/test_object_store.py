@@ -17,13 +17,13 @@ from pairmill.sharding.errors import UsageError
 from pairmill.sharding.object_store import ObjectStore, StoreError, check_store, wait_until_listed
 
 
-@pytest.fixture(params=["memory", "s3"])
+@pytest.fixture(params=["memory", "s3", "gcs"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
     if request.param == "memory":
         pytest.importorskip("fsspec")
         yield ObjectStore(f"memory://bucket/{tmp_path.name}")
     else:
-        yield ObjectStore(request.getfixturevalue("s3").new_url())
+        yield ObjectStore(request.getfixturevalue(request.param).new_url())
 
 
 def file(folder: Path, name: str, data: bytes) -> Path:
@@ -122,8 +122,11 @@ def test_what_cannot_be_a_store_is_told() -> None:
     assert "name a folder in the bucket, such as memory://bucket/build" in refused("memory://bucket")
 
 
-def test_a_bucket_that_is_not_there(s3: Any) -> None:
-    assert "there is no bucket no-such-bucket-here; create it" in refused("s3://no-such-bucket-here/build")
+@pytest.mark.parametrize(("scheme", "server"), [("s3", "s3"), ("gs", "gcs")])
+def test_a_bucket_that_is_not_there(scheme: str, server: str, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(server)
+    told = refused(f"{scheme}://no-such-bucket-here/build")
+    assert "there is no bucket no-such-bucket-here; create it" in told
 
 
 def test_wrong_credentials(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +190,16 @@ def test_a_listing_may_come_late_but_not_never(monkeypatch: pytest.MonkeyPatch) 
         wait_until_listed(lambda: ["a"], ["a", "b"], "s3://x/y")
 
 
+def test_a_store_that_never_answers_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_store, "CHECK_WITHIN_S", 0.2)
+    store = ObjectStore("memory://bucket/silent")
+    never = threading.Event()
+    monkeypatch.setattr(store, "put_new_bytes", lambda name, data: never.wait(30))
+    with pytest.raises(UsageError, match="memory://bucket/silent: it does not answer in 0 s; check its address"):
+        check_store(store)
+    never.set()
+
+
 def failing(times: int, error: Callable[[], Exception], then: Callable[..., Any]) -> Callable[..., Any]:
     left = iter(range(times))
 
@@ -203,7 +216,7 @@ def test_a_fault_that_passes_is_not_noticed_and_one_that_stays_is_told(monkeypat
     store = ObjectStore("memory://bucket/faults")
     files = store._files
     with monkeypatch.context() as patch:
-        patch.setattr(files, "pipe_file", failing(2, lambda: OSError(5, "SlowDown"), files.pipe_file))
+        patch.setattr(files, "pipe_file", failing(1, lambda: OSError(5, "SlowDown"), files.pipe_file))
         store.put_bytes("a", b"1")
     assert store.bytes_of("a") == b"1"
     with monkeypatch.context() as patch:
