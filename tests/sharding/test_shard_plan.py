@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from pairmill.sharding.shard_plan import (
     brace_pattern,
+    in_splits,
     member_bytes,
     sample_key,
     shard_count,
     shard_name,
     shard_of,
     shard_sizes,
+    split_and_group,
     tar_bytes,
 )
 
@@ -110,9 +112,21 @@ def test_shard_name() -> None:
     assert shard_name("val", 123456, 200000) == "val-123456-of-200000"
     with pytest.raises(ValueError, match="outside"):
         shard_name("train", 8, 8)
-    for split in ("", "Train", "a-b", "a b", "../a"):
+    assert shard_name("train-en", 1, 2) == "train-en-00001-of-00002"
+    assert shard_name("train", 1, 2, "datacomp") == "00000001"
+    for split in ("", "Train", "a-", "-a", "a-b-c", "a-B", "a b", "../a"):
         with pytest.raises(ValueError, match="split name"):
             shard_name(split, 0, 1)
+
+
+def test_splits_and_their_groups() -> None:
+    assert split_and_group("train") == ("train", "")
+    assert split_and_group("train-en") == ("train", "en")
+    assert in_splits("train-en", ("train",))
+    assert in_splits("train-en", ("val", "train-en"))
+    assert in_splits("train-en", None)
+    assert not in_splits("train", ("train-en",))
+    assert not in_splits("train-en", ())
 
 
 def test_brace_pattern_means_the_names() -> None:
