@@ -35,7 +35,8 @@ from pairmill.pipeline.build import prepare, run_build
 from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.recipe import load_recipe
 from pairmill.pipeline.seal import seal
-from pairmill.runners.direct import run_graph
+from pairmill.runners.runner_choice import RunnerChoice
+from pairmill.runners.submit import run_on
 from pairmill.transforms.bucket_order import IMAGES, move_plan
 from pairmill.transforms.shard_order import load_orders
 from pairmill.transforms.wiring import BuildDataset
@@ -119,6 +120,7 @@ class Writing:
 
     def moved(self) -> Took:
         """Images brought together for a global order in two passes; what is there already is replaced by the same."""
+        shutil.rmtree(self._prepared.job.shard_log, ignore_errors=True)  # images of finished shards would stay
         return self._timed("move", [0, self._prepared.job.lane_plan().lanes])
 
     def webdataset(self) -> Took:
@@ -173,10 +175,10 @@ class Writing:
             process.stdin.write("go\n")
             process.stdin.flush()
         told = [process.communicate()[0] for process in started]
-        end()
-        wall = time.perf_counter() - begun
         if any(process.returncode for process in started):
             raise SystemExit(f"a process that writes by {how} failed")
+        end()
+        wall = time.perf_counter() - begun
         return Took(wall, sum(map(float, told)))
 
     def _fresh(self, read: Sequence[Path]) -> None:
@@ -258,7 +260,7 @@ def main() -> None:
             prepared = prepare(recipe, folder / "build", folder / "work", lanes=2)
 
             def execute(ready: Prepared) -> None:
-                run_graph(ready.segments, BuildDataset(ready.job), ready.job.build, workers=2)
+                run_on(RunnerChoice(workers=2), ready.segments, BuildDataset(ready.job), ready.job)
                 shutil.rmtree(folder / "photographs")
                 spool = sum(path.stat().st_size for path in ready.job.fetch_store.spool_folder.glob("*/*.tar"))
                 share = arguments.memory_share

@@ -42,10 +42,10 @@ def webdataset(state: Any, first: int, stop: int) -> None:
     from webdataset import ShardWriter
 
     from pairmill.sharding.shard_plan import shard_sizes
+    from pairmill.transforms.bucket_order import IMAGES, move_plan
     from pairmill.transforms.sample_rows import sample_rows
     from pairmill.transforms.shard_order import load_orders
     from pairmill.transforms.shard_records import record_lines, sample_keys
-    from pairmill.transforms.spool import spool_path
 
     job = state["job"]
     order = load_orders(job.parts / "orders.npz")["train"]
@@ -54,7 +54,8 @@ def webdataset(state: Any, first: int, stop: int) -> None:
     places = frame.select("spool", "spool_offset", "stored_bytes").rows()
     told = list(zip(sample_keys(frame), places, frame["caption"].to_list(), record_lines(frame), strict=True))
     out = Path(state["webdataset"])
-    handles = {name: os.open(spool_path(job.fetch_store, name), os.O_RDONLY) for name in frame["spool"].unique()}
+    folder = job.parts / IMAGES if move_plan(job).two_passes else job.fetch_store.spool_folder
+    handles = {name: os.open(folder / name, os.O_RDONLY) for name in frame["spool"].unique()}
     ready()
     with ShardWriter(str(out / "train-%05d.tar"), maxcount=sizes[0][1] + 1, maxsize=1e12, verbose=0) as writer:
         for key, (spool, offset, size), caption, record in told:
