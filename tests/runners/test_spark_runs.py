@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pairmill.runners.runner_choice import RunnerChoice
+from pairmill.runners.spark import spark_options
+
 if TYPE_CHECKING:
     from conftest import Build, Mill
 
@@ -57,3 +60,14 @@ def test_a_master_that_is_not_there(mill: Mill, fresh: Build) -> None:
     where = ["--runner", "spark", "--spark-master", "spark://localhost:1", "--worker-pool", "localhost:1"]
     told = mill.refused(fresh, *where, code=1)
     assert told.startswith("pairmill: --spark-master localhost:1: nothing answers there (Connection refused)")
+
+
+def test_a_worker_for_every_core_of_an_executor() -> None:
+    told = {"spark_master": "spark://h:1", "environment_type": "LOOPBACK"}
+    options = spark_options(RunnerChoice("spark", workers=6, **told))
+    assert "--sdk_worker_parallelism=1" in options
+    assert "--job_server_jvm_properties=-Dspark.cores.max=6" in options
+    said = ("--job_server_jvm_properties=-Dspark.executor.cores=4", "--environment_cache_millis=0")
+    options = spark_options(RunnerChoice("spark", workers=8, beam_options=said, **told))
+    assert "--sdk_worker_parallelism=4" in options
+    assert options[-2:] == list(said)
