@@ -226,16 +226,19 @@ def test_parts_of_a_run_leave_the_rest_to_a_later_one(
     recipe = write_recipe(tmp_path, "grey", at_least=0.3)
     whole = replace(fresh, out=tmp_path / "whole", work=tmp_path / "whole-work")
     mill.run(whole, recipe=recipe)
-    asked, measured = len(served.asked), len(calls.read())
+    first, measured = len(served.asked), len(calls.read())
     fetched = len(whole.fetched_rows())
     assert f"fetch {fetched}, grey 0;" in mill.run(fresh, "--steps", "fetch", recipe=recipe)
-    assert (len(served.asked), len(calls.read())) == (2 * asked, measured)
+    # Retries of what fails for a while are more or fewer.
+    assert set(served.asked[first:]) == set(served.asked[:first])
+    asked = len(served.asked)
+    assert len(calls.read()) == measured
     told = mill.run(fresh, "--steps", "score", "--workers", "2", recipe=recipe)
     assert f"fetch {fetched}, grey {len(scored_rows(whole))};" in told
     rows = sum(call["batch"] for call in calls.read())
     assert rows == 2 * sum(call["batch"] for call in calls.read()[:measured])
     assert not (fresh.out / "dataset" / "manifest.json").exists()
     mill.run(fresh, recipe=recipe)
-    assert (len(served.asked), sum(call["batch"] for call in calls.read())) == (2 * asked, rows)
+    assert (len(served.asked), sum(call["batch"] for call in calls.read())) == (asked, rows)
     assert fresh.dataset() == whole.dataset()
     assert "the recipe has no steps that write texts" in mill.refused(fresh, "--steps", "words", code=2, recipe=recipe)

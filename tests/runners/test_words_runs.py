@@ -147,3 +147,17 @@ def test_a_captioner_that_cannot_be_had_is_told_at_once(mill: Mill, fresh: Build
     assert "words[0].recaption: " in line
     assert "there is no such folder" in line
     assert not fresh.out.exists()
+
+
+def test_texts_may_be_a_job_of_their_own(mill: Mill, fresh: Build, shown: Shown, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, "sizes")
+    whole = replace(fresh, out=tmp_path / "whole", work=tmp_path / "whole-work")
+    mill.run(whole, recipe=recipe)
+    seen = len(shown.read())
+    told = mill.run(fresh, "--steps", "words", recipe=recipe)
+    assert "; the same command without --steps goes on from here" in told
+    assert sorted(shown.read()[seen:]) == sorted(shown.read()[:seen])
+    assert not (fresh.out / "dataset" / "manifest.json").exists()
+    mill.run(fresh, recipe=recipe)
+    assert len(shown.read()) == 2 * seen
+    assert fresh.dataset() == whole.dataset()
