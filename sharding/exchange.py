@@ -22,6 +22,8 @@ from pairmill.sharding.mirror import fetched, fetched_all, settle
 
 #: Rows that a lane holds before it writes them out: what bounds its memory, whatever its length.
 ROWS_PER_FILE = 250_000
+#: But at least so many for each partition: batches of fewer rows are mostly headers and seeks.
+ROWS_PER_BATCH = 2_000
 
 
 class BatchWriter:
@@ -65,8 +67,9 @@ class PartitionWriter:
     take the schema from the files.
     """
 
-    def __init__(self, folder: Path, number: int, partitions: int, rows_per_file: int = ROWS_PER_FILE) -> None:
-        self._folder, self._number, self._partitions, self._limit = folder, number, partitions, rows_per_file
+    def __init__(self, folder: Path, number: int, partitions: int, rows_per_file: int | None = None) -> None:
+        self._folder, self._number, self._partitions = folder, number, partitions
+        self._limit = rows_per_file or max(ROWS_PER_FILE, partitions * ROWS_PER_BATCH)
         self._frames: list[pl.DataFrame] = []
         self._targets: list[npt.NDArray[np.int64]] = []
         self._rows = 0

@@ -5,6 +5,7 @@ Nothing that lands in a dataset depends on either: lanes only schedule, partitio
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,9 @@ from pairmill.sharding.mirror import fetched, settle
 
 #: One partition of narrow rows (about 100 bytes each while they are sorted) stays well under 100 MB.
 ROWS_PER_PARTITION = 500_000
+#: A partition of a large pool grows with the root of it: a partition reads a batch of every file, so that files times
+#: partitions must not grow with the square. 1.4 M rows of 100 M, 16 M rows of 12.8 G (some 1.6 GB).
+_SCALE = 20_000
 #: Small blocks are handled together: opening files and planning expressions costs milliseconds, whatever the rows.
 ROWS_PER_BATCH = 10_000
 BLOCKS_PER_BATCH = 256
@@ -71,10 +75,16 @@ class LanePlan:
         return lane, batch - int(self.starts[lane])
 
 
-def lay_lanes(blocks: list[tuple[int, int]], lanes: int, rows_per_partition: int = ROWS_PER_PARTITION) -> LanePlan:
+def rows_per_partition(rows: int) -> int:
+    """About how many rows of a pool a partition has."""
+    return max(ROWS_PER_PARTITION, math.isqrt(rows * _SCALE))
+
+
+def lay_lanes(blocks: list[tuple[int, int]], lanes: int, partition_rows: int | None = None) -> LanePlan:
     """Cut (block, rows) pairs into at most ``lanes`` lanes of about equal numbers of rows.
 
-    No lane is empty. Partitions are as many as the rows ask for, and at least one a lane, so that every worker has one.
+    No lane is empty. Partitions are as many as ``partition_rows`` asks for (default: by ``rows_per_partition``), and at
+    least one a lane, so that every worker has one.
     """
     blocks = sorted(blocks)
     numbers = np.array([block for block, _ in blocks], dtype=np.int64)
@@ -87,7 +97,8 @@ def lay_lanes(blocks: list[tuple[int, int]], lanes: int, rows_per_partition: int
     wanted = np.searchsorted(before, [total * i // count for i in range(count)], side="left")
     # A large last batch begins before its lane is due: the lane begins with it all the same.
     starts = np.unique(np.minimum(wanted, len(batches) - 1)).astype(np.int64)
-    partitions = max(1, count, -(-int(rows.sum()) // rows_per_partition))
+    all_rows = int(rows.sum())
+    partitions = max(1, count, -(-all_rows // (partition_rows or rows_per_partition(all_rows))))
     return LanePlan(numbers, rows, batches, starts, partitions)
 
 

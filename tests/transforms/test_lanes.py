@@ -8,6 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pairmill.sharding import exchange
+from pairmill.transforms import lanes as lanes_module
 from pairmill.transforms.lanes import BLOCKS_PER_BATCH, ROWS_PER_BATCH, lay_lanes, load_lanes, save_lanes
 
 blocks_of_a_pool = st.dictionaries(st.integers(0, 2**46 - 1), st.integers(0, 65536), max_size=40).map(
@@ -86,3 +88,13 @@ def test_a_saved_plan_is_the_same_plan(tmp_path_factory: object, blocks: list[tu
         assert np.array_equal(getattr(found, name), getattr(plan, name))
         assert getattr(found, name).dtype == np.int64
     assert [file.name for file in path.parent.iterdir()] == ["lanes.npz"]
+
+
+def test_what_partitions_read_does_not_grow_with_the_square_of_a_pool() -> None:
+    assert lanes_module.rows_per_partition(5_000_000) == lanes_module.ROWS_PER_PARTITION
+    for rows in (10**8, 10**9, 12_800_000_000):
+        of_one = lanes_module.rows_per_partition(rows)
+        partitions = -(-rows // of_one)
+        files = -(-rows // max(exchange.ROWS_PER_FILE, partitions * exchange.ROWS_PER_BATCH))
+        assert of_one <= 16_000_000
+        assert files * partitions <= rows / exchange.ROWS_PER_BATCH + partitions
