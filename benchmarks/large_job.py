@@ -90,7 +90,7 @@ def measure(folder: Path, arguments: argparse.Namespace, cluster: Any) -> None:
     from pairmill.runners.runner_choice import RunnerChoice
     from pairmill.runners.submit import run_on
     from pairmill.transforms.greeting import Greeting, told_versions
-    from pairmill.transforms.wiring import BuildDataset
+    from pairmill.transforms.wiring import BuildDataset, SegmentNumbers
 
     choice = RunnerChoice("direct", workers=1)
     if cluster is not None:
@@ -109,7 +109,7 @@ def measure(folder: Path, arguments: argparse.Namespace, cluster: Any) -> None:
             job, greeting=Greeting(job.run, job.build, job.pool_store.work, job.pool.path, told_versions())
         )
     pipeline = beam.Pipeline()
-    _ = pipeline | "Segments" >> beam.Create(range(len(segments))) | "Build" >> BuildDataset(job)
+    _ = pipeline | "Segments" >> SegmentNumbers(len(segments)) | "Build" >> BuildDataset(job)
     graph = pipeline.to_runner_api().SerializeToString()
     Path(job.build).mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -124,7 +124,7 @@ def measure(folder: Path, arguments: argparse.Namespace, cluster: Any) -> None:
     handed = sum(each["bytes"] for each in told)
     print(f"elements handed on at barriers: {sum(each['elements'] for each in told):,}, {handed:,} bytes")
     print(f"the largest element: {largest:,} bytes; the largest list gathered at a barrier: {gathered:,} bytes")
-    print(f"the graph: {len(graph):,} bytes, {len(segments)} segments in it")
+    print(f"the graph: {len(graph):,} bytes; the pool has {len(segments):,} segments")
     verdict = "met" if max(largest, gathered, len(graph)) < MOST_BYTES else "missed"
     print(f"nothing above {MOST_BYTES:,} bytes in flight: {verdict}")
     if cluster is not None:

@@ -15,6 +15,8 @@ with quick_beam():
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from apache_beam.transforms.environments import EmbeddedPythonEnvironment, SubprocessSDKEnvironment
 
+    from pairmill.transforms.wiring import SegmentNumbers
+
 from pairmill.runners.places import note_error
 from pairmill.runners.plain_error import told_plainly
 from pairmill.runners.worker_processes import watched_workers
@@ -49,7 +51,7 @@ def run_graph(
     with watched_workers(started) as crew:
         try:
             with beam.Pipeline(runner=FnApiRunner(default_environment=environment), options=options) as pipeline:
-                _ = pipeline | "Segments" >> beam.Create(range(segments)) | "Build" >> graph
+                _ = pipeline | "Segments" >> SegmentNumbers(segments) | "Build" >> graph
         except Exception as error:
             if str(error).strip().startswith("KeyboardInterrupt"):  # Beam takes it for an error of the step
                 raise KeyboardInterrupt from error

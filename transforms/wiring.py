@@ -105,6 +105,18 @@ class MeetWorkers(beam.PTransform):
         )
 
 
+class SegmentNumbers(beam.PTransform):
+    """The numbers of the segments of a pool; the graph holds how many there are, not each of them."""
+
+    def __init__(self, segments: int) -> None:
+        super().__init__()
+        self._segments = segments
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        """Spread over the workers."""
+        return pipeline | "One" >> beam.Create(range(1)) | "Numbers" >> Barrier(_Given(self._segments))
+
+
 class BuildDataset(beam.PTransform):
     """From the numbers of a pool's segments to finished shards; the output: samples of each run of shards.
 
