@@ -23,7 +23,7 @@ from pairmill.sharding.mirror import fetched, fetched_all, settle
 #: Rows that a lane holds before it writes them out: what bounds its memory, whatever its length.
 ROWS_PER_FILE = 250_000
 #: But at least so many for each partition: batches of fewer rows are mostly headers and seeks.
-ROWS_PER_BATCH = 2_000
+ROWS_PER_BATCH = 1_000
 
 
 class BatchWriter:

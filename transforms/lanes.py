@@ -19,8 +19,8 @@ from pairmill.sharding.mirror import fetched, settle
 #: One partition of narrow rows (about 100 bytes each while they are sorted) stays well under 100 MB.
 ROWS_PER_PARTITION = 500_000
 #: A partition of a large pool grows with the root of it: a partition reads a batch of every file, so that files times
-#: partitions must not grow with the square. 1.4 M rows of 100 M, 16 M rows of 12.8 G (some 1.6 GB).
-_SCALE = 20_000
+#: partitions must not grow with the square. 0.7 M rows of 100 M, 8 M rows of 12.8 G.
+_SCALE = 5_000
 #: Small blocks are handled together: opening files and planning expressions costs milliseconds, whatever the rows.
 ROWS_PER_BATCH = 10_000
 BLOCKS_PER_BATCH = 256

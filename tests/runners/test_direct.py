@@ -136,6 +136,7 @@ class _Fails:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+        self.__qualname__ = "fails"  # as functions have one
 
     def __call__(self, *args: Any) -> Any:
         raise self.error

@@ -96,5 +96,5 @@ def test_what_partitions_read_does_not_grow_with_the_square_of_a_pool() -> None:
         of_one = lanes_module.rows_per_partition(rows)
         partitions = -(-rows // of_one)
         files = -(-rows // max(exchange.ROWS_PER_FILE, partitions * exchange.ROWS_PER_BATCH))
-        assert of_one <= 16_000_000
+        assert of_one <= 8_000_000
         assert files * partitions <= rows / exchange.ROWS_PER_BATCH + partitions
