@@ -15,7 +15,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pairmill.sharding.errors import PairmillError, UsageError
-from pairmill.sharding.lease import STALE_S, FolderPlace, HeldError, LeasePlace, StorePlace, is_lease, take_lease
+from pairmill.sharding.lease import (
+    STALE_S,
+    FolderPlace,
+    HeldError,
+    LeasePlace,
+    Owner,
+    StorePlace,
+    holder,
+    is_lease,
+    take_lease,
+)
 from pairmill.sharding.mirror import entries, fresh, place_of, shown, store_of
 from pairmill.sharding.object_store import ObjectStore
 from pairmill.sharding.publish import TEMPORARY_MARK, publish_bytes
@@ -115,6 +125,12 @@ def lock_folder(folder: Path, purpose: str) -> Iterator[None]:
             raise
         finally:
             lease.release()
+
+
+def at_work(folder: Path) -> Owner | None:
+    """The run that holds a folder now, on whatever machine."""
+    behind = store_of(folder)
+    return holder(FolderPlace(folder) if behind is None else StorePlace(ObjectStore(place_of(folder))))
 
 
 @contextmanager

@@ -34,6 +34,8 @@ VERSION_FILE = ".flink-runtime.version.properties"
 FREE_S = 20.0
 #: So long a job may be unknown to a job manager that answers, and a job manager may not answer.
 SILENT_S = 20.0
+#: So long the cluster may have fewer slots than the job needs: a lost task manager is replaced, or it is not.
+TOO_SMALL_S = 60.0
 WATCH_S = 2.0
 DOWNLOAD_S = 30.0
 
@@ -85,14 +87,12 @@ def flink_job(choice: RunnerChoice, job: Job) -> Iterator[tuple[FlinkRunner, Pip
         f"--parallelism={choice.workers}",
         # A worker process for each slot: Beam's default is one for a task manager, however many cores that has.
         f"--sdk_worker_parallelism={cluster.slots_per_task_manager}",
-        # A task that Flink itself began again could meet its own first attempt. The next run resumes, under a new name.
-        "--number_of_execution_retries=0",
         f"--job_name={name}",
         *_java(jar),
     ]
     runner = _Flink()
     try:
-        yield runner, PipelineOptions([*options, *choice.beam_options]), _Watch(manager, name)
+        yield runner, PipelineOptions([*options, *choice.beam_options]), _Watch(manager, name, choice.workers)
     except BaseException as error:
         with suppress(PairmillError):
             manager.cancel(name)
@@ -104,31 +104,42 @@ def flink_job(choice: RunnerChoice, job: Job) -> Iterator[tuple[FlinkRunner, Pip
 
 
 class _Watch:
-    """Raises PairmillError when the job manager is gone, or has lost the job: Beam's job server waits long for it."""
+    """Raises PairmillError when the job manager is gone or lost the job, and when the cluster stays too small for it.
 
-    def __init__(self, manager: JobManager, name: str) -> None:
-        self._manager, self._name = manager, name
+    Flink and Beam's job server wait long for either.
+    """
+
+    def __init__(self, manager: JobManager, name: str, slots: int) -> None:
+        self._manager, self._name, self._slots = manager, name, slots
         self._begun = False
-        self._asked = self._seen = time.monotonic()
+        self._asked = self._seen = self._enough = time.monotonic()
 
     def __call__(self) -> None:
         now = time.monotonic()
         if now < self._asked + WATCH_S:
             return
         self._asked = now
+        why, slots = "has no such job any more (was it restarted?)", self._slots
         try:
             alive = bool(self._manager.jobs(self._name))
-            why = "has no such job any more (was it restarted?)"
+            if alive:
+                slots = self._manager.cluster().slots
         except PairmillError:
             alive, why = False, "does not answer any more"
+        now = time.monotonic()
         if alive or not self._begun:
             self._begun = self._begun or alive
-            self._seen = time.monotonic()
-        elif time.monotonic() > self._seen + SILENT_S:
-            raise PairmillError(
-                f"the job manager at {self._manager.address} {why}; run the same command again when it is back: "
-                "finished blocks are kept"
-            )
+            self._seen = now
+        if slots >= self._slots:
+            self._enough = now
+        if now > self._seen + SILENT_S:
+            self._raise(f"{why}; run the same command again when it is back")
+        if now > self._enough + TOO_SMALL_S:
+            lost = f"has {slots} slots left, the job needs {self._slots}"
+            self._raise(f"{lost}; run the same command again when its task managers are back, or with fewer --workers")
+
+    def _raise(self, told: str) -> None:
+        raise PairmillError(f"the job manager at {self._manager.address} {told}: finished blocks are kept")
 
 
 def _told_by_flink(error: PairmillError) -> PairmillError:

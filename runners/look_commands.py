@@ -10,6 +10,7 @@ import polars as pl
 from pairmill.pipeline.ledger_rows import read_build_record
 from pairmill.pipeline.pool_blocks import PoolBlocks
 from pairmill.pipeline.select_files import MARK
+from pairmill.pipeline.work import at_work
 from pairmill.sharding.commit_log import CommitLog
 from pairmill.sharding.errors import UsageError
 from pairmill.sharding.mds import FOLDER as MDS
@@ -87,6 +88,10 @@ def show_status(build: Path) -> int:
     print(f"shards   {shards:,} written")
     if is_there(build / MARK) and not finished:
         print("selected by the pool's own columns (--steps select); a run of all steps goes on from here")
+        return 0
+    run = None if finished else at_work(build)
+    if run is not None:
+        print(f"not finished: {run} is at work")
         return 0
     print("finished" if finished else "not finished: run the same command again to go on")
     return 0

@@ -225,6 +225,18 @@ def take_lease(
             return Lease(place, name, me, on_loss)
 
 
+def holder(place: LeasePlace) -> Owner | None:
+    """Who holds a folder now; None where nobody does, or he was not heard of for a while."""
+    name = max(place.names(), default=None)
+    owner = _owner(place.read(name)) if name is not None else None
+    if name is None or owner is None or owner.is_dead():
+        return None
+    with suppress(PairmillError, OSError):  # who may not write cannot ask for the clock
+        if place.age_s(name) > STALE_S:
+            return None
+    return owner
+
+
 class HeldError(PairmillError):
     """Somebody else holds the folder; ``age_s`` is how long ago he said so."""
 

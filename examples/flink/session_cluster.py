@@ -60,12 +60,16 @@ class ClusterMemory:
 
 @dataclass
 class SessionCluster:
-    """The processes of a cluster. ``rest_port`` is the job manager's; ``folder`` holds configuration and logs."""
+    """The processes of a cluster. ``rest_port`` is the job manager's; ``folder`` holds configuration and logs.
+
+    ``restarts``: how often Flink begins a job's tasks again before it gives the job up.
+    """
 
     folder: Path
     flink: Path
     task_managers: int = 2
     slots: int = 1
+    restarts: int = 3
     memory: ClusterMemory = field(default_factory=ClusterMemory)
     rest_port: int = 0
     pool_port: int = 0
@@ -206,6 +210,8 @@ class SessionCluster:
             "io.tmp.dirs": self.folder / "tmp" / name,
             "heartbeat.interval": 1000,
             "heartbeat.timeout": 10000,
+            "restart-strategy.type": "fixed-delay" if self.restarts else "none",
+            "restart-strategy.fixed-delay.attempts": self.restarts,
             "parallelism.default": self.task_managers * self.slots,
             "classloader.check-leaked-classloader": "false",
         }

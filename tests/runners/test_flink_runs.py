@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from .conftest import ROWS
 
 if TYPE_CHECKING:
     from conftest import Build, Mill, Served
@@ -22,7 +25,7 @@ def begin(mill: Mill, build: Build, flink: FlinkHere, served: Served) -> subproc
     served.delay_s = 0.5
     process = mill.start(build, "--quiet", *flink.options())
     assert mill.until(build.fetched_rows, process), process.communicate()
-    assert len(build.fetched_rows()) < 120
+    assert len(build.fetched_rows()) < ROWS
     return process
 
 
@@ -49,6 +52,7 @@ def resume(mill: Mill, build: Build, flink: FlinkHere, served: Served, finished:
 def test_a_cluster_changes_no_byte(mill: Mill, fresh: Build, finished: Build, flink: FlinkHere) -> None:
     told = mill.run(fresh, *flink.options())
     assert "pairs kept" in " ".join(told.split())
+    assert fresh.report()["rejected"] == finished.report()["rejected"]
     assert fresh.dataset() == finished.dataset()
     fresh.assert_all_accounted_for()
     fresh.assert_nothing_left_over()
@@ -56,7 +60,23 @@ def test_a_cluster_changes_no_byte(mill: Mill, fresh: Build, finished: Build, fl
     assert len(flink.task_managers_of(job)) == 2
 
 
-@pytest.mark.parametrize("victim", ["task-manager-0", "pool-1", "job-manager"])
+def test_a_task_manager_that_is_replaced_costs_nothing(
+    mill: Mill, fresh: Build, finished: Build, served: Served, flink: FlinkHere
+) -> None:
+    """Flink begins the tasks again, in the same run; they find what was committed."""
+    process = begin(mill, fresh, flink, served)
+    done, asked = fresh.fetched_rows(), len(served.asked)
+    flink.kill("task-manager-0")
+    served.delay_s = 0.0
+    flink.mend()
+    _, told = process.communicate(timeout=240)
+    assert (process.returncode, told) == (0, "")
+    assert not served.paths_of(done) & set(served.asked[asked:])
+    assert fresh.dataset() == finished.dataset()
+    fresh.assert_all_accounted_for()
+
+
+@pytest.mark.parametrize("victim", ["pool-1", "job-manager"])
 def test_what_is_killed_costs_no_block_that_was_fetched(
     victim: str, mill: Mill, fresh: Build, finished: Build, served: Served, flink: FlinkHere
 ) -> None:
@@ -69,7 +89,8 @@ def test_what_is_killed_costs_no_block_that_was_fetched(
 def test_a_worker_that_lives_on_harms_nothing(
     mill: Mill, fresh: Build, finished: Build, served: Served, flink: FlinkHere
 ) -> None:
-    process = begin(mill, fresh, flink, served)
+    served.delay_s = 1.0
+    process = mill.start(fresh, "--quiet", *flink.options())
     at_work: list[int] = []
 
     def stopped() -> bool:
@@ -79,8 +100,8 @@ def test_a_worker_that_lives_on_harms_nothing(
         return bool(at_work)
 
     assert mill.until(stopped, process)
+    mill.kill(process)
     flink.kill("task-manager-0")
-    ended(process)
     flink.mend()
     asked = len(served.asked)
     process = mill.start(fresh, "--quiet", *flink.options())
@@ -103,6 +124,9 @@ def writes_tars(pid: int) -> bool:
 def test_ctrl_c_cancels_the_job(mill: Mill, fresh: Build, finished: Build, served: Served, flink: FlinkHere) -> None:
     process = begin(mill, fresh, flink, served)
     assert flink.jobs("RUNNING")
+    told = mill.call([mill.command(fresh)[0], "status", str(fresh.out)]).stdout.splitlines()
+    assert f"{ROWS} rows in 6 blocks read" in told[1]
+    assert told[-1] == f"not finished: process {process.pid} on {socket.gethostname()} is at work"
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=90)
     assert process.returncode == 130

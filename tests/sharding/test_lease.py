@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 
 from pairmill.sharding import lease as lease_module
-from pairmill.sharding.lease import PREFIX, FolderPlace, HeldError, Lease, LeasePlace, Owner, StorePlace, take_lease
+from pairmill.sharding.lease import (
+    PREFIX,
+    FolderPlace,
+    HeldError,
+    Lease,
+    LeasePlace,
+    Owner,
+    StorePlace,
+    holder,
+    take_lease,
+)
 from pairmill.sharding.object_store import ObjectStore, StoreError
 
 FAR = Owner(4711, "far-away", "another boot", "1", "far")
@@ -107,6 +117,23 @@ def test_a_lock_of_the_system_tells_that_nobody_else_is_here(place: LeasePlace, 
     with pytest.raises(HeldError):
         taken(place)
     taken(place, alone=True)
+
+
+def test_the_holder_is_told_while_he_is_heard_of(
+    place: LeasePlace, taken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert holder(place) is None
+    lease = taken(place)
+    assert str(holder(place)).startswith(f"process {os.getpid()} on ")
+    lease.release()
+    assert holder(place) is None
+    write(place, FAR)
+    assert holder(place) == FAR
+    monkeypatch.setattr(lease_module, "STALE_S", -1.0)
+    assert holder(place) is None
+    monkeypatch.undo()
+    write(place, replace(Owner.me(), pid=2**22 + 1), 2)
+    assert holder(place) is None
 
 
 def test_what_is_no_lease_is_taken(place: LeasePlace, taken: Any) -> None:
