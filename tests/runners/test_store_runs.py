@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -22,8 +22,7 @@ import pytest
 
 from pairmill.sharding.object_store import ObjectStore
 
-if TYPE_CHECKING:
-    from conftest import Build, Mill, Served
+from .conftest import Build, Mill, Served, serving
 
 
 @dataclass(frozen=True)
@@ -278,3 +277,19 @@ def test_machines_share_nothing_but_the_store_and_any_other_tells_how_it_went(
     assert told.returncode == 2
     assert f"{in_store.url}/none is no build folder" in told.stderr
     assert not list((tmp_path / "elsewhere").glob("*/files"))
+
+
+@pytest.mark.slow
+def test_a_cluster_without_a_shared_folder_works_through_the_store(
+    in_store: InStore, mill: Mill, finished: Build, job_service: str, s3: Any, tmp_path: Path
+) -> None:
+    """Beam's job service and a pool of workers, which knows the store by its own environment."""
+    pairmill = in_store.command()[0]
+    cache = str(tmp_path / "of-the-pool")
+    with serving(tmp_path, pairmill, "worker-pool", "--port", "0", "--port-file", PAIRMILL_CACHE=cache) as pool:
+        where = ["--runner", "portable", "--job-endpoint", job_service, "--worker-pool", pool]
+        in_store.run(*where, "--workers", "2", "--quiet")
+    build = s3.copy_of(f"{in_store.url}/build", tmp_path / "copy")
+    assert mill.files(build / "dataset") == mill.files(finished.out / "dataset")
+    assert mill.files(build / "ledger") == mill.files(finished.out / "ledger")
+    assert not list((tmp_path / "copy").glob("parts*"))
