@@ -272,14 +272,20 @@ def session_cluster(folder: Path, flink: Path, task_managers: int = 2, slots: in
         cluster.stop()
 
 
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
-    """Start a cluster and keep it until Ctrl-C."""
+    """Start a cluster and keep it until Ctrl-C, or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="for configuration, logs and temporary files")
     parser.add_argument("--flink", type=Path, required=True, metavar="FLINK_HOME")
     parser.add_argument("--task-managers", type=int, default=2)
     parser.add_argument("--slots", type=int, default=1, help="slots of each task manager, a worker process each")
     asked = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have told the program to pass over the first
+        signal.signal(number, _stop)
     with session_cluster(asked.folder, asked.flink, asked.task_managers, asked.slots) as cluster:
         print(f"pairmill run … --runner flink --flink-master {cluster.master} --worker-pool {cluster.worker_pool}")
         with suppress(KeyboardInterrupt):
