@@ -7,7 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pairmill.sharding.column_files import attempt_path
-from pairmill.sharding.mirror import settle
+from pairmill.sharding.mirror import listed, settle
 from pairmill.transforms.concept_draws import kept_concepts, save_kept
 from pairmill.transforms.job import Job
 from pairmill.transforms.late_selection import living
@@ -61,7 +61,7 @@ def group_table(job: Job) -> pl.DataFrame:
 
     The largest first; a group of null holds the rows without a value, or all rows where there are no groups.
     """
-    kept = _summed([pl.read_parquet(path) for path in sorted((job.parts / "mixture" / "kept").glob("*.parquet"))])
+    kept = _summed([pl.read_parquet(path) for path in listed(job.parts / "mixture" / "kept", "*.parquet")])
     planned = planned_groups(job).select("group", "rows_in", "wanted")
     table = planned.join(kept, on="group", how="full", coalesce=True, nulls_equal=True)
     return table.with_columns(pl.col("rows_in", "rows", "samples").fill_null(0), pl.col("wanted").fill_null(0.0)).sort(

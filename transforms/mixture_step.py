@@ -16,7 +16,7 @@ import polars as pl
 
 from pairmill.sharding.column_files import attempt_path
 from pairmill.sharding.hex_digits import hex_halves
-from pairmill.sharding.mirror import settle
+from pairmill.sharding.mirror import listed, settle
 from pairmill.sharding.publish import publish_bytes
 from pairmill.transforms.concept_draws import rejected_by_concepts
 from pairmill.transforms.job import Job
@@ -76,7 +76,7 @@ def count_rows(job: Job, lane: int, batches: Iterable[pl.DataFrame]) -> None:
 
 def plan_mixture(job: Job) -> None:
     """Work out what every group and every class of rows gets, from the counts of all lanes."""
-    files = sorted((_folder(job) / "classes").glob("*.parquet"))
+    files = listed(_folder(job) / "classes", "*.parquet")
     counted = _summed([pl.read_parquet(file) for file in files]).sort("group", "weight", nulls_last=False)
     groups = counted.group_by("group", maintain_order=True).agg(rows_in=pl.col("rows").sum())
     heavy = counted.with_columns(place=pl.col("group").rle_id().cast(pl.Int64)).filter(pl.col("weight") > 0)

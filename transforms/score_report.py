@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from pairmill.sharding.mirror import listed
 from pairmill.sharding.publish import publish_bytes
 from pairmill.transforms.score.scorer import column_name
 from pairmill.transforms.score.timing import Timing
@@ -88,7 +89,7 @@ def _measure(run: ScorerRun, measure: str) -> list[str]:
 def all_lanes(folder: Path) -> LaneScores:
     """What all lanes told, put together."""
     total = LaneScores()
-    for path in sorted(folder.glob("*.json")):
+    for path in listed(folder, "*.json"):
         lane: dict[str, Any] = json.loads(path.read_bytes())
         total.add_batch(lane["rows_in"], lane["rows_out"])
         if lane["started"] is not None:

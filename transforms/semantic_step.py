@@ -20,7 +20,7 @@ from pairmill.sharding.column_files import attempt_path
 from pairmill.sharding.embeddings import HALF, EmbeddingFormat, stored_rows
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.exchange import BatchWriter, PartitionWriter, read_all, read_batch, read_partition
-from pairmill.sharding.mirror import fetched, settle
+from pairmill.sharding.mirror import fetched, listed, settle
 from pairmill.sharding.publish import publish_bytes
 from pairmill.transforms.duplicate_rank import rank_rows
 from pairmill.transforms.duplicates.clusters import Centroids, clusters_to_visit, train_clusters
@@ -223,15 +223,15 @@ def _measured(run: ScorerRun, batch: LivingBatch, column: str) -> pl.Series:
 
 def _told(job: Job) -> tuple[int, int, int]:
     """The width of all vectors, how many there are, and how many rows have none."""
-    told = [json.loads(path.read_bytes()) for path in sorted((job.parts / "vector_told").glob("*.json"))]
+    told = [json.loads(path.read_bytes()) for path in listed(job.parts / "vector_told", "*.json")]
     widths: Counter[int] = Counter()
     for lane in told:
         widths.update({int(width): count for width, count in lane["widths"].items()})
     if len(widths) > 1:
-        listed = ", ".join(f"{count} of {width} numbers" for width, count in sorted(widths.items()))
+        all_widths = ", ".join(f"{count} of {width} numbers" for width, count in sorted(widths.items()))
         raise PairmillError(
             f"duplicates.semantic_match.column: {job.duplicates.semantic_match.column} holds vectors of different "
-            f"widths ({listed}); these are not of one model"
+            f"widths ({all_widths}); these are not of one model"
         )
     return next(iter(widths), 0), sum(widths.values()), sum(lane["absent"] for lane in told)
 

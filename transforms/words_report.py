@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pairmill.sharding.mirror import listed
 from pairmill.sharding.publish import publish_bytes
 from pairmill.transforms.words.writing import WordsCount
 
@@ -44,7 +45,7 @@ def save_recycled(count: RecycleCount, folder: Path, lane: int) -> None:
 def all_recycled(folder: Path) -> RecycleCount:
     """What all lanes recycled, put together."""
     total = RecycleCount()
-    for path in sorted(folder.glob("*.json")):
+    for path in listed(folder, "*.json"):
         total.merge(RecycleCount(**json.loads(path.read_bytes())))
     return total
 
@@ -58,6 +59,6 @@ def save_count(count: WordsCount, folder: Path, lane: int) -> None:
 def all_counts(folder: Path) -> WordsCount:
     """What all lanes told, put together."""
     total = WordsCount()
-    for path in sorted(folder.glob("*.json")):
+    for path in listed(folder, "*.json"):
         total.add(WordsCount(**json.loads(path.read_bytes())))
     return total

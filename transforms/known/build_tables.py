@@ -12,6 +12,7 @@ import polars as pl
 
 from pairmill.sharding.errors import PairmillError
 from pairmill.sharding.mirror import upload_folder
+from pairmill.sharding.network_mount import refresh_folder
 from pairmill.sharding.publish import sum_file
 from pairmill.transforms.duplicates.pictures import NearSettings
 from pairmill.transforms.known.evaluation_index import pictures_of
@@ -46,6 +47,7 @@ class BuildTables:
     """The tables of earlier builds, mapped."""
 
     def __init__(self, folder: Path) -> None:
+        refresh_folder(folder)
         self._folders = sorted(path for path in folder.glob("*") if path.is_dir())
 
     def has_uid(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
