@@ -16,7 +16,7 @@ from typing import Any
 
 from pairmill.runners.flink_rest import Cluster, JobManager
 from pairmill.runners.plain_error import is_plain
-from pairmill.runners.portable import JobFailed, check_job_service, portable_options
+from pairmill.runners.portable import NO_ANSWER, JobFailed, check_job_service, portable_options
 from pairmill.runners.quick_beam import quick_beam
 from pairmill.runners.runner_choice import RunnerChoice
 from pairmill.sharding.errors import PairmillError, UsageError
@@ -145,7 +145,8 @@ class _Watch:
 def _told_by_flink(error: PairmillError) -> PairmillError:
     """The error with which a run ended; of what no step raised, but Flink, what it says."""
     said = str(error.__cause__) if isinstance(error.__cause__, JobFailed) else ""
-    if not said or "Error received from SDK harness" in said or is_plain(said):
+    told_already = "Error received from SDK harness" in said or is_plain(said) or NO_ANSWER in str(error)
+    if not said or told_already:
         return error
     why = said.strip().partition("\n")[0].rstrip(".")
     return PairmillError(f"Flink gave the job up ({why}); run the same command again: finished blocks are kept")

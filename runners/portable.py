@@ -38,6 +38,7 @@ ANSWER_S = 20.0
 #: Beam also bounds the whole job by this option, where a job service knows a job before it runs.
 JOB_SERVER_TIMEOUT_S = 10**8
 POLL_S = 0.2
+NO_ANSWER = "the job failed before a worker had answered"
 CANCEL_S = 5.0
 #: So many that each worker is likely to get one; those that get none answer with their first piece of work.
 CALLS_PER_WORKER = 4
@@ -194,7 +195,7 @@ def _told(said: str, error: Exception, choice: RunnerChoice, greeting: Greeting,
         return told_plainly(error, build)
     why = re.search(r'(?:details = |"?grpc_message"?:)"([^"]+)"', said)
     plain = why[1] if why else str(told_plainly(error, build))
-    return PairmillError(f"the job failed before a worker had answered: {_look_at(choice)} ({plain})")
+    return PairmillError(f"{NO_ANSWER}: {_look_at(choice)} ({plain})")
 
 
 def _cancel(result: Any) -> None:

@@ -121,6 +121,13 @@ def writes_tars(pid: int) -> bool:
     return any(name.endswith(".tar") for name in opened)
 
 
+def test_a_pool_that_is_not_there_is_named(mill: Mill, fresh: Build, flink: FlinkHere) -> None:
+    options = [word.replace(flink.cluster.worker_pool, "worker-pool:1") for word in flink.options()]
+    told = mill.refused(fresh, "--quiet", *options, code=1)
+    assert "is a worker pool at worker-pool:1, as the cluster sees it" in told
+    assert not flink.jobs("RUNNING", "RESTARTING")
+
+
 def test_ctrl_c_cancels_the_job(mill: Mill, fresh: Build, finished: Build, served: Served, flink: FlinkHere) -> None:
     process = begin(mill, fresh, flink, served)
     assert flink.jobs("RUNNING")
