@@ -43,7 +43,7 @@ def make_job(folder: Path, rows: int, lanes: int) -> tuple[Any, list[Any]]:
     """The job of a build over ``rows`` rows, and the segments of a pool that is not there."""
     from large_job_steps import BLOCK_ROWS, SEGMENT_BLOCKS, LargeJob
 
-    from pairmill.pipeline.build import prepare
+    from pairmill.pipeline.prepare import prepare
     from pairmill.pipeline.recipe import load_recipe
 
     (folder / "pool.csv").write_text("url,caption\nhttps://example.org/a.jpg,one row\n", encoding="utf-8")
@@ -90,7 +90,8 @@ def measure(folder: Path, arguments: argparse.Namespace, cluster: Any) -> None:
     from pairmill.runners.runner_choice import RunnerChoice
     from pairmill.runners.submit import run_on
     from pairmill.transforms.greeting import Greeting, told_versions
-    from pairmill.transforms.wiring import BuildDataset, SegmentNumbers
+    from pairmill.transforms.wiring.build_dataset import BuildDataset
+    from pairmill.transforms.wiring.first_calls import SegmentNumbers
 
     choice = RunnerChoice("direct", workers=1)
     if cluster is not None:

@@ -23,9 +23,9 @@ from pairmill.sharding.commit_log import Commit
 from pairmill.sharding.exchange import BatchWriter, PartitionWriter, read_partition
 from pairmill.sharding.pair import block_number
 from pairmill.sharding.shuffle import mix
-from pairmill.transforms import wiring
 from pairmill.transforms.job import Job
 from pairmill.transforms.pool.read import Segment
+from pairmill.transforms.wiring import barrier, build_dataset, calls
 from pairmill.transforms.write_step import ShardRun
 
 #: Rows of one block, and blocks of one segment.
@@ -170,5 +170,7 @@ for _name, _step in {
     "counts_hosts": lambda job: False,
     "_hand_over": hand_over,
 }.items():
-    assert hasattr(wiring, _name), _name
-    setattr(wiring, _name, _step)
+    _users = [module for module in (barrier, build_dataset, calls) if hasattr(module, _name)]
+    assert _users, _name
+    for _module in _users:
+        setattr(_module, _name, _step)

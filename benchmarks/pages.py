@@ -25,7 +25,7 @@ ADDED = Bar("a second against what the page adds to a run of 1,000 rows", 1.0)
 MEMORY = Bar("memory of a page over the small pool against one over the large", 0.8)
 PAGE = """
 import sys, time
-import PIL.Image, cv2, pairmill.runners.run_command, pairmill.transforms.wiring
+import PIL.Image, cv2, pairmill.runners.run_command, pairmill.transforms.wiring.build_dataset
 from pathlib import Path
 from pairmill.runners.report_command import page_of_run
 clock, processor = time.perf_counter(), time.process_time()

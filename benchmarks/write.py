@@ -31,7 +31,8 @@ from measure import Bar, print_machine, settle
 from memory_limit import forget, memory_limit
 from photo_pool import DATA, ROOT, alone, commented, example_module
 
-from pairmill.pipeline.build import prepare, run_build
+from pairmill.pipeline.build import run_build
+from pairmill.pipeline.prepare import prepare
 from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.recipe import load_recipe
 from pairmill.pipeline.seal import seal
@@ -39,7 +40,7 @@ from pairmill.runners.runner_choice import RunnerChoice
 from pairmill.runners.submit import run_on
 from pairmill.transforms.bucket_order import IMAGES, move_plan
 from pairmill.transforms.shard_order import load_orders
-from pairmill.transforms.wiring import BuildDataset
+from pairmill.transforms.wiring.build_dataset import BuildDataset
 
 #: 1.2 times the time.
 COPY = Bar("cp + sha256sum + sync against one process", 1 / 1.2)

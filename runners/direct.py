@@ -15,7 +15,7 @@ with quick_beam():
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from apache_beam.transforms.environments import EmbeddedPythonEnvironment, SubprocessSDKEnvironment
 
-    from pairmill.transforms.wiring import SegmentNumbers
+    from pairmill.transforms.wiring.first_calls import SegmentNumbers
 
 from pairmill.runners.places import note_error
 from pairmill.runners.plain_error import told_plainly

@@ -30,7 +30,7 @@ from pairmill.runners.runner_choice import RunnerChoice
 from pairmill.sharding.errors import PairmillError
 from pairmill.transforms.greeting import Greeting
 from pairmill.transforms.job import Job
-from pairmill.transforms.wiring import MeetWorkers
+from pairmill.transforms.wiring.first_calls import MeetWorkers
 
 JOB_MESSAGE_ERROR = beam_job_api_pb2.JobMessage.JOB_MESSAGE_ERROR
 #: So long an address may take to answer, be it a socket or Beam's protocol on it.

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pairmill.pipeline.build import prepare, run_build
+from pairmill.pipeline.build import run_build
 from pairmill.pipeline.part_build import PARTS, check_part, run_part
+from pairmill.pipeline.prepare import prepare
 from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.recipe import load_recipe
 from pairmill.pipeline.recipe_file import find_recipe
@@ -128,7 +129,7 @@ def _executed(
 ) -> Callable[[Prepared], None]:
     """What runs the graph of a build, or a part of it."""
     with quick_beam():
-        from pairmill.transforms.wiring import BuildDataset
+        from pairmill.transforms.wiring.build_dataset import BuildDataset
 
     def execute(ready: Prepared) -> None:
         gc.freeze()  # what was loaded stays: no collection need look at it again, the last one neither
@@ -153,7 +154,7 @@ def _select(
     prepared: Prepared, work: Path, runner: RunnerChoice, started: list[subprocess.Popen[bytes]]
 ) -> dict[str, object]:
     with quick_beam():
-        from pairmill.transforms.wiring import ChooseRows
+        from pairmill.transforms.wiring.choose_rows import ChooseRows
 
     def execute(choice: Choice) -> None:
         gc.freeze()

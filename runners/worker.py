@@ -64,7 +64,7 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     with quick_beam():
         from apache_beam.runners.worker import sdk_worker_main
-    import pairmill.transforms.wiring  # noqa: F401  (otherwise loaded with the first step, which one worker gets first)
+    import pairmill.transforms.wiring.build_dataset  # noqa: F401  (otherwise loaded with the first step, which one worker gets first)
 
     gc.freeze()  # what was loaded stays: no collection need look at it again
     told = sys.stdin.readline()

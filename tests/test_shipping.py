@@ -60,7 +60,7 @@ def test_a_worker_without_the_package_installs_what_is_staged(staged: Path, tmp_
     # -S: neither this tree nor an editable installation of it; then the other packages, without their .pth files.
     code = (
         f"import sys; sys.path[:0] = [{str(tmp_path / 'new')!r}]; sys.path.append({sysconfig.get_path('purelib')!r})\n"
-        "import json, pairmill.runners.worker, pairmill.transforms.wiring as wiring\n"
+        "import json, pairmill.runners.worker, pairmill.transforms.wiring.build_dataset as wiring\n"
         "from pairmill.transforms.versions import source_digest\n"
         "print(json.dumps([wiring.__file__, source_digest()]))\n"
     )

@@ -11,7 +11,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pairmill.pipeline.build import Prepared, prepare, run_build
+from pairmill.pipeline.build import run_build
+from pairmill.pipeline.prepare import prepare
+from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.recipe import load_recipe
 from pairmill.pipeline.select_build import run_selection
 from pairmill.sharding.publish import TEMPORARY_MARK

@@ -134,7 +134,7 @@ def test_another_earlier_build_is_another_build(pools: Any, builds: Any, tmp_pat
 
     def fingerprint(*against: str) -> str:
         recipe = load_recipe(tmp_path / "later.yaml", against=[tmp_path / name for name in against])
-        from pairmill.pipeline.build import prepare
+        from pairmill.pipeline.prepare import prepare
 
         return prepare(recipe, tmp_path / "b", tmp_path / "b" / "work", 1).recipe_fingerprint()
 

@@ -15,7 +15,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pairmill.pipeline.build import prepare, run_build
+from pairmill.pipeline.build import run_build
+from pairmill.pipeline.prepare import prepare
 from pairmill.pipeline.recipe import load_recipe
 from pairmill.pipeline.select_build import run_selection
 from pairmill.pipeline.select_files import UIDS

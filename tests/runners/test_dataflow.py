@@ -12,7 +12,7 @@ from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.transforms.environments import DockerEnvironment
 
-from pairmill.pipeline.build import prepare
+from pairmill.pipeline.prepare import prepare
 from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.recipe import load_recipe
 from pairmill.runners import dataflow
@@ -21,7 +21,8 @@ from pairmill.runners.dataflow import dataflow_options
 from pairmill.runners.runner_choice import RunnerChoice
 from pairmill.runners.submit import greeted
 from pairmill.sharding.errors import UsageError
-from pairmill.transforms.wiring import BuildDataset, MeetWorkers
+from pairmill.transforms.wiring.build_dataset import BuildDataset
+from pairmill.transforms.wiring.first_calls import MeetWorkers
 
 GIVEN = ("--project=a-project", "--region=europe-west4", "--temp_location=gs://bucket/tmp")
 IMAGE = "--sdk_container_image=registry/pairmill:1"

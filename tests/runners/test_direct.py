@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pairmill.pipeline.build import prepare, run_build
+from pairmill.pipeline.build import run_build
+from pairmill.pipeline.prepare import prepare
 from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.recipe import load_recipe
 from pairmill.runners import direct
@@ -21,8 +22,8 @@ from pairmill.runners.plain_error import told_plainly
 from pairmill.runners.runner_choice import RunnerChoice
 from pairmill.runners.submit import run_on
 from pairmill.sharding.errors import PairmillError, UsageError
-from pairmill.transforms import wiring
 from pairmill.transforms.pool.spec import PoolError
+from pairmill.transforms.wiring import build_dataset
 
 
 def bytes_of(folder: Path) -> dict[str, str]:
@@ -34,7 +35,7 @@ def bytes_of(folder: Path) -> dict[str, str]:
 
 
 def _run_here(ready: Prepared) -> None:
-    run_on(RunnerChoice(), ready.segments, wiring.BuildDataset(ready.job), ready.job)
+    run_on(RunnerChoice(), ready.segments, build_dataset.BuildDataset(ready.job), ready.job)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ class _Fails:
 
 def failed(recipe: Path, out: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> PairmillError:
     prepared = prepare(load_recipe(recipe), out, out / "work", 1)
-    monkeypatch.setattr(wiring, "measure_captions", _Fails(error))
+    monkeypatch.setattr(build_dataset, "measure_captions", _Fails(error))
     with pytest.raises(PairmillError) as raised:
         run_build(prepared, out / "work", _run_here)
     assert "\n" not in str(raised.value)

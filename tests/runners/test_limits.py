@@ -10,7 +10,9 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from pairmill.pipeline.build import Prepared, prepare, run_build
+from pairmill.pipeline.build import run_build
+from pairmill.pipeline.prepare import prepare
+from pairmill.pipeline.prepared import Prepared
 from pairmill.pipeline.recipe import load_recipe
 from pairmill.sharding.commit_log import Commit
 from pairmill.sharding.pair import block_number
