@@ -44,6 +44,7 @@ class FlinkHere:
     """A cluster and what tests do with it."""
 
     cluster: Any
+    task_managers: int = TASK_MANAGERS
 
     def options(self, workers: int = TASK_MANAGERS) -> list[str]:
         """The options of ``pairmill run`` for it."""

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,17 +92,19 @@ def test_a_worker_that_lives_on_harms_nothing(
 ) -> None:
     served.delay_s = 1.0
     process = mill.start(fresh, "--quiet", *flink.options())
-    at_work: list[int] = []
+    at_work: dict[int, int] = {}  # worker → number of its pool
 
     def stopped() -> bool:
-        at_work.extend(pid for pid in mill.workers(flink.pool(0)) if writes_tars(pid))
+        for number in range(flink.task_managers):
+            at_work.update({pid: number for pid in mill.workers(flink.pool(number)) if writes_tars(pid)})
         for pid in at_work:
             os.kill(pid, signal.SIGSTOP)
         return bool(at_work)
 
     assert mill.until(stopped, process), process.communicate()
     mill.kill(process)
-    flink.kill("task-manager-0")
+    for number in set(at_work.values()):
+        flink.kill(f"task-manager-{number}")
     flink.mend()
     asked = len(served.asked)
     process = mill.start(fresh, "--quiet", *flink.options())
@@ -117,7 +120,10 @@ def test_a_worker_that_lives_on_harms_nothing(
 
 def writes_tars(pid: int) -> bool:
     """Whether a worker is in the middle of a block."""
-    opened = [os.readlink(handle) for handle in Path(f"/proc/{pid}/fd").iterdir() if handle.is_symlink()]
+    opened = []
+    with suppress(OSError):  # a file that is closed meanwhile
+        for handle in Path(f"/proc/{pid}/fd").iterdir():
+            opened.append(os.readlink(handle))
     return any("/spool/" in name for name in opened)
 
 
