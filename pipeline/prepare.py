@@ -60,12 +60,12 @@ class _Stores:
 
 
 def prepare(
-    recipe: Recipe, build: Path, work: Path, lanes: int, fetchers: int | None = None, least_free_bytes: int = 0
+    recipe: Recipe, build: Path, work: Path, lanes: int, fetchers: int | None = None, least_free_bytes: int | None = 0
 ) -> Prepared:
     """Look at everything that can be wrong before work begins. Raises UsageError; nothing is written.
 
     ``fetchers`` is how many lanes may run at once (default: all). ``least_free_bytes``: what the run leaves free on its
-    disks; with less it stops, and goes on when there is more.
+    disks (None: what suits each of them); with less it stops, and goes on when there is more.
     """
     try:
         segments = plan_segments(recipe.pool)

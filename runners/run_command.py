@@ -27,7 +27,6 @@ from pairmill.runners.submit import greeted, run_on
 from pairmill.runners.worker import dismiss, start_worker
 from pairmill.sharding.byte_size import parse_bytes, told_bytes
 from pairmill.sharding.errors import UsageError
-from pairmill.sharding.free_space import least_free_bytes
 from pairmill.sharding.mirror import is_mirrored, shown
 from pairmill.transforms.pool_choice.choice import Choice
 from pairmill.transforms.spool_drop import SpoolPolicy, dropped_images
@@ -64,7 +63,7 @@ def run_recipe(
     work = open_to_write(work or below(out, "work"))
     if policy.kind == "cap" and is_mirrored(work):
         raise UsageError(f"--spool {spool}: {shown(work)} is a store; keep the images there, or drop them")
-    prepared = prepare(loaded, build, work, runner.lanes, runner.workers, _least_free(min_free, work))
+    prepared = prepare(loaded, build, work, runner.lanes, runner.workers, _least_free(min_free))
     _check_publishing(publish_to, steps, build)
     check_part(prepared, steps)
     if runner.is_cluster:
@@ -170,9 +169,9 @@ def _spool_policy(text: str) -> SpoolPolicy:
         raise UsageError(f"--spool: {error}") from error
 
 
-def _least_free(text: str | None, work: Path) -> int:
+def _least_free(text: str | None) -> int | None:
     try:
-        return least_free_bytes(work) if text is None else parse_bytes(text)
+        return None if text is None else parse_bytes(text)
     except ValueError as error:
         raise UsageError(f"--min-free: {error}") from error
 

@@ -31,8 +31,12 @@ def least_free_bytes(path: Path) -> int:
     return min(MOST_LEAST_FREE_BYTES, int(shutil.disk_usage(existing(path)).total * LEAST_FREE_SHARE))
 
 
-def lacking(path: Path, least: int, more: int = 0) -> str | None:
-    """Why a run must stop where fewer than ``least`` bytes would be free once ``more`` are written, or None."""
+def lacking(path: Path, least: int | None, more: int = 0) -> str | None:
+    """Why a run must stop where fewer than ``least`` bytes would be free once ``more`` are written, or None.
+
+    Without ``least`` it is what ``least_free_bytes`` says of this disk.
+    """
+    least = least_free_bytes(path) if least is None else least
     if least <= 0:
         return None
     free = free_bytes(path)
@@ -45,7 +49,7 @@ def lacking(path: Path, least: int, more: int = 0) -> str | None:
     )
 
 
-def require_free(path: Path, least: int, more: int = 0) -> None:
+def require_free(path: Path, least: int | None, more: int = 0) -> None:
     """Raise PairmillError where ``lacking`` says why."""
     if (why := lacking(path, least, more)) is not None:
         raise PairmillError(why)

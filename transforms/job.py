@@ -46,7 +46,7 @@ class Job:
     selection number ``first_worded_selection`` on, selections are made after them. ``text_rules`` are those on the
     caption alone where the recipe recycles what they reject: they judge after ``rules``. ``fetchers`` is how many
     workers may fetch at once, who share the limit of each host. ``greeting`` is what workers of a cluster are met with.
-    ``least_free_bytes``: with less left on a disk the run stops.
+    ``least_free_bytes``: with less left on a disk the run stops (None: what suits each disk).
     """
 
     build: str
@@ -87,7 +87,7 @@ class Job:
     shards: ShardSettings
     fetchers: int = 1
     greeting: Greeting | None = None
-    least_free_bytes: int = 0
+    least_free_bytes: int | None = 0
 
     @property
     def text_scorers(self) -> tuple[ScorerRun, ...]:

@@ -15,7 +15,7 @@ import polars as pl
 
 from pairmill.sharding.commit_log import Commit
 from pairmill.sharding.errors import PairmillError
-from pairmill.sharding.free_space import lacking
+from pairmill.sharding.free_space import lacking, least_free_bytes
 from pairmill.sharding.mirror import fetched, is_there, listed, remove_file, remove_files, seen, shown, upload
 from pairmill.sharding.pair import ROW_BITS, block_name
 from pairmill.sharding.publish import sync_folder
@@ -42,12 +42,13 @@ Place = tuple[str, int, int]
 class SpoolRoom:
     """The room on the disk of a spool, watched by all that write to it at a time.
 
-    Below ``least_free_bytes`` no block is opened; those that are open go on down to half of it. ``low`` says why it was
-    stopped.
+    Below ``least_bytes`` (None: what suits the disk) no block is opened; those that are open go on down to half of it.
+    ``low`` says why it was stopped.
     """
 
-    def __init__(self, store: StepStore, least_free_bytes: int) -> None:
-        self._folder, self._least = store.spool_folder, least_free_bytes
+    def __init__(self, store: StepStore, least_bytes: int | None) -> None:
+        self._folder = store.spool_folder
+        self._least = least_free_bytes(self._folder) if least_bytes is None else least_bytes
         self.low: str | None = None
 
     def may_open(self) -> bool:
