@@ -62,8 +62,12 @@ class FlinkHere:
     def mend(self) -> None:
         """Start again what a test has killed, and wait until all can be used."""
         cluster = self.cluster
-        for name in [name for name, process in cluster.processes.items() if process.poll() is not None]:
+        dead = [name for name, process in cluster.processes.items() if process.poll() is not None]
+        for name in dead:
             del cluster.processes[name]
+        if "job-manager" not in dead:  # which still counts the slots of those that it believes alive
+            living = sum(name.startswith("task-manager") for name in cluster.processes)
+            cluster.wait_for_task_managers(living)
         if "job-manager" not in cluster.processes:
             cluster.start_job_manager()
         for number in range(TASK_MANAGERS):

@@ -183,6 +183,14 @@ class SessionCluster:
 
         _wait_until(known, f"{slots} slots of the cluster (see the logs in {self.folder})", self._raise_of_dead)
 
+    def wait_for_task_managers(self, most: int) -> None:
+        """Wait until the job manager knows of no more than so many, having seen that others are gone."""
+
+        def gone() -> bool:
+            return len(self.asked("/taskmanagers")["taskmanagers"]) <= most
+
+        _wait_until(gone, f"the loss of a task manager (see the logs in {self.folder})", self._raise_of_dead)
+
     def log(self, name: str) -> str:
         """What a process has said so far."""
         return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")

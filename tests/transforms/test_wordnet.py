@@ -111,6 +111,10 @@ ENDS = st.lists(
 words = st.tuples(st.sampled_from(FORMS), st.integers(0, 3), ENDS).map(
     lambda w: w[0][: len(w[0]) - w[1]] + "".join(w[2])
 )
+#: A form may have an ending already, and "ses" is two: three of the four that are looked for.
+words_of_few_endings = st.tuples(st.sampled_from(FORMS), st.integers(0, 3), ENDS).map(
+    lambda w: w[0][: len(w[0]) - w[1]] + "".join(w[2][:1])
+)
 
 
 SMALL = WordNet(
@@ -139,7 +143,7 @@ def test_known_forms(wordnet: WordNet) -> None:
     assert {word: wordnet.first_synset(word) for word in told} == told
 
 
-@given(st.lists(words, min_size=1, max_size=30))
+@given(st.lists(words_of_few_endings, min_size=1, max_size=30))
 def test_a_word_is_found_where_its_first_synset_is_wanted(asked: list[str]) -> None:
     assert {word: word.lower() in FOUND for word in asked} == {word: first_offset(word) in WANTED for word in asked}
 
