@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import print_machine
-from photo_pool import ROOT, alone
+from photo_pool import ROOT, scratch
 
 STEPS = Path(__file__).parent
 #: The most that may be in flight at once.
@@ -70,17 +69,12 @@ def main() -> None:
     folder: Path = arguments.folder
     os.environ["PYTHONPATH"] = os.pathsep.join([str(STEPS), *filter(None, [os.environ.get("PYTHONPATH")])])
     print_machine()
-    with alone(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            if arguments.runner == "flink":
-                with flink(folder / "cluster", arguments.flink) as cluster:
-                    measure(folder, arguments, cluster)
-            else:
-                measure(folder, arguments, None)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with scratch(folder):
+        if arguments.runner == "flink":
+            with flink(folder / "cluster", arguments.flink) as cluster:
+                measure(folder, arguments, cluster)
+        else:
+            measure(folder, arguments, None)
 
 
 def measure(folder: Path, arguments: argparse.Namespace, cluster: Any) -> None:

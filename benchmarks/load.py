@@ -27,7 +27,7 @@ from typing import Any
 
 import webdataset as wds
 from measure import Bar, pairmill, print_machine, settle
-from photo_pool import ROOT, alone, commented, lay_photographs
+from photo_pool import ROOT, commented, lay_photographs, scratch
 
 from pairmill.transforms.loader_probe import Loaders, Read, Reading, drop_cache
 
@@ -125,13 +125,8 @@ def main() -> None:
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     print_machine()
-    with alone(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            compare(folder, arguments)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with scratch(folder):
+        compare(folder, arguments)
 
 
 def compare(folder: Path, arguments: argparse.Namespace) -> None:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 from multiprocessing import get_context
 from pathlib import Path
 
 from measure import Bar, pairmill, print_machine
-from photo_pool import ROOT, alone
+from photo_pool import ROOT, scratch
 from pool_memory import write_pool, write_recipe
 
 ADDED = Bar("a second against what the page adds to a run of 1,000 rows", 1.0)
@@ -71,23 +70,16 @@ def main() -> None:
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     print_machine()
-    with alone(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            demo = subprocess.run(
-                [pairmill(), "demo", str(folder / "demo")], capture_output=True, text=True, check=True
-            )
-            kept = re.search(r"[\d,]+ of [\d,]+ pairs kept", demo.stdout)
-            print(f"  {kept[0] if kept else demo.stdout}")
-            runs = [added_s(folder / "demo") for _ in range(arguments.repeats)]
-            for clock, processor in runs:
-                print(f"  {clock:.2f} s ({processor:.2f} s of processor)", flush=True)
-            print(ADDED.told([1 / clock for clock, _ in runs]), flush=True)
-            small, large = (peak_mb(folder, rows) for rows in arguments.rows)
-            print(MEMORY.told([small / large]))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with scratch(folder):
+        demo = subprocess.run([pairmill(), "demo", str(folder / "demo")], capture_output=True, text=True, check=True)
+        kept = re.search(r"[\d,]+ of [\d,]+ pairs kept", demo.stdout)
+        print(f"  {kept[0] if kept else demo.stdout}")
+        runs = [added_s(folder / "demo") for _ in range(arguments.repeats)]
+        for clock, processor in runs:
+            print(f"  {clock:.2f} s ({processor:.2f} s of processor)", flush=True)
+        print(ADDED.told([1 / clock for clock, _ in runs]), flush=True)
+        small, large = (peak_mb(folder, rows) for rows in arguments.rows)
+        print(MEMORY.told([small / large]))
 
 
 if __name__ == "__main__":

@@ -80,6 +80,18 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def scratch(folder: Path) -> Iterator[None]:
+    """The folder alone and empty, and gone behind the block."""
+    with alone(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def lay_photographs(www: Path, rows: int, sources: tuple[str, ...], least_side: int) -> tuple[list[str], int]:
     """Lay ``rows`` images in folders of a thousand; returns their captions, and their bytes together."""
     if not DATA.is_dir():

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import webdataset as wds
 from measure import Bar, Took, pairmill, print_machine, ratios, settle, timed
-from photo_pool import ROOT, alone, lay_photographs
+from photo_pool import ROOT, lay_photographs, scratch
 
 FASTER = Bar("time of DataComp's method against pairmill reshard", 5.0)
 PER_SHARD = 2_500
@@ -96,15 +96,10 @@ def main() -> None:
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     print_machine()
-    with alone(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            write_shards(folder, arguments.pairs)
-            for share in arguments.shares:
-                compare(folder, arguments.pairs, share, arguments.repeats)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with scratch(folder):
+        write_shards(folder, arguments.pairs)
+        for share in arguments.shares:
+            compare(folder, arguments.pairs, share, arguments.repeats)
 
 
 def compare(folder: Path, pairs: int, share: float, repeats: int) -> None:

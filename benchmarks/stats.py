@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 import webdataset as wds
 from measure import Bar, pairmill, print_machine, ratios, settle, timed
-from photo_pool import ROOT, alone, lay_photographs
+from photo_pool import ROOT, lay_photographs, scratch
 
 SCAN = Bar("time of tar -tf against shard-stats --scan", 1 / 3)
 VERIFY = Bar("sha256sum's time against shard-stats --verify", 0.8)
@@ -94,13 +94,8 @@ def main() -> None:
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     print_machine()
-    with alone(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            compare(folder, arguments)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with scratch(folder):
+        compare(folder, arguments)
 
 
 def compare(folder: Path, arguments: argparse.Namespace) -> None:

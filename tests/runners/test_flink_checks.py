@@ -188,13 +188,13 @@ def test_a_job_left_over_the_same_work_folder_is_cancelled_and_no_other() -> Non
     def running(jid: str, name: str, state: str = "RUNNING") -> dict[str, str]:
         return {"jid": jid, "name": name, "state": state}
 
-    ours = job_name(job("/work/a", "/data/photos"))
+    ours = job_name(job("/mnt/a", "/data/photos"))
     told = Told(
         jobs=[
             running("same", ours),
-            running("other-build", job_name(job("/work/a", "/data/again"))),
+            running("other-build", job_name(job("/mnt/a", "/data/again"))),
             running("ended", ours, "FINISHED"),
-            running("other-work", job_name(job("/work/b", "/data/photos"))),
+            running("other-work", job_name(job("/mnt/b", "/data/photos"))),
             running("stranger", "BeamApp-root-1122"),
         ]
     )

@@ -110,6 +110,8 @@ def test_a_dead_process_of_this_machine_is_known_at_once(place: LeasePlace, take
 def test_a_number_that_another_process_has_now_is_known_by_its_start(place: LeasePlace, taken: Any) -> None:
     write(place, replace(Owner.me(), started="1", token="old"))
     taken(place)
+    assert len(taken.told) == 1
+    assert place.names() == [f"{PREFIX}000002.json"]
 
 
 def test_a_lock_of_the_system_tells_that_nobody_else_is_here(place: LeasePlace, taken: Any) -> None:
