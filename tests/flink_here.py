@@ -62,10 +62,9 @@ class FlinkHere:
     def mend(self) -> None:
         """Start again what a test has killed, and wait until all can be used."""
         cluster = self.cluster
-        dead = [name for name, process in cluster.processes.items() if process.poll() is not None]
-        for name in dead:
+        for name in [name for name, process in cluster.processes.items() if process.poll() is not None]:
             del cluster.processes[name]
-        if "job-manager" not in dead:  # which still counts the slots of those that it believes alive
+        if "job-manager" in cluster.processes:  # it still counts the slots of those that it believes alive
             living = sum(name.startswith("task-manager") for name in cluster.processes)
             cluster.wait_for_task_managers(living)
         if "job-manager" not in cluster.processes:

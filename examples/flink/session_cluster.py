@@ -187,7 +187,10 @@ class SessionCluster:
         """Wait until the job manager knows of no more than so many, having seen that others are gone."""
 
         def gone() -> bool:
-            return len(self.asked("/taskmanagers")["taskmanagers"]) <= most
+            try:
+                return len(self.asked("/taskmanagers")["taskmanagers"]) <= most
+            except (OSError, ValueError):
+                return False
 
         _wait_until(gone, f"the loss of a task manager (see the logs in {self.folder})", self._raise_of_dead)
 
