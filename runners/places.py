@@ -48,5 +48,8 @@ def note_error(build: str, text: str) -> None:
     with suppress(OSError, PairmillError):
         folder = open_place(build)
         attempt = folder / "error.txt.tmp-driver"
-        attempt.write_text(text, encoding="utf-8")
-        settle(attempt, folder / "error.txt")
+        try:
+            attempt.write_text(text, encoding="utf-8")
+            settle(attempt, folder / "error.txt")
+        finally:
+            attempt.unlink(missing_ok=True)
